@@ -1,0 +1,95 @@
+"""What differline asks of a frames bus; Redis Streams and Kafka keep the same contract (tests/contract).
+
+A topic has partitions; a key always goes to the same one; a partition keeps its order. Offsets grow strictly within a
+partition and are otherwise opaque. Positions do not live on the bus but in the results' transaction: a reader is told where
+to begin with `seek`, and tells the bus with `done_until` what it need not keep.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from infra.frames import Header
+
+
+class Partition(NamedTuple):
+    """One ordered part of a topic."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message as the bus hands it out.
+
+    Attributes:
+        partition: Where it lies.
+        offset: Where in the partition.
+        key: The message key; None where the producer set none.
+        headers: Names and raw values.
+        value: The body.
+        received_at: When the bus received it (UTC); the same whenever it is read.
+    """
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    headers: tuple[Header, ...]
+    value: bytes
+    received_at: datetime
+
+
+class Producer(Protocol):
+    """Sends messages and knows that the bus has them on disk."""
+
+    def send(self, topic: str, key: bytes, headers: tuple[Header, ...], value: bytes, timeout_s: float) -> None:
+        """Send one message and return when it is acknowledged, i.e. safe from a kill -9 of the bus.
+
+        While the partition stands at its bound this waits; it never pushes out what was not scored yet.
+
+        Raises:
+            BusFullError: No room within `timeout_s`.
+            BusAwayError: The bus did not answer within `timeout_s`.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class Consumer(Protocol):
+    """Reads the partitions that it was assigned, from the positions that it is told."""
+
+    def assigned(self) -> frozenset[Partition]:
+        """Return the partitions that are this reader's now; the caller compares and claims new ones."""
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from the first record at or behind `offset`."""
+
+    def seek_to_beginning(self, partition: Partition) -> None:
+        """Read on from the oldest record that is kept."""
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        """Return up to `max_records` next records over the partitions that were sought; none: nothing within the time.
+
+        Raises:
+            BusAwayError: The bus does not answer.
+        """
+
+    def done_until(self, offsets: Mapping[Partition, int]) -> None:
+        """Say that every record before these offsets is stored; the bus may drop it and show the lag.
+
+        Raises:
+            BusAwayError: The bus does not answer.
+        """
+
+    def waiting(self, partitions: Collection[Partition]) -> int:
+        """Return how many records lie at or behind the current positions of these partitions.
+
+        Raises:
+            BusAwayError: The bus does not answer.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection and of the partitions."""

@@ -1,0 +1,83 @@
+"""The whole error tree, on one page.
+
+DifferlineError
+├── SettingsError           a setting is unknown or out of range
+├── EngineError             an embedded engine cannot start (another version's data, a taken port)
+├── BadFrameError           one frame cannot be judged: dead letter, with its reason
+├── TrainingSetError        the pictures to learn from are missing, too few or broken
+├── ModelRefusedError       an artifact is not what the registry says, or is broken
+├── StaleEpochError         another worker took the partition: roll back, write nothing
+└── TransientError          away for now: back off, pause, lose nothing
+├── DatabaseAwayError
+├── BusAwayError
+└── BusFullError        the stream is at its bound: the producer waits
+"""
+
+from enum import StrEnum
+
+
+class DifferlineError(Exception):
+    """Base of every error that differline raises on purpose; its text is one line for the person who reads it."""
+
+
+class SettingsError(DifferlineError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class EngineError(DifferlineError):
+    """An embedded engine or a server of ours cannot start."""
+
+
+class DeadLetterReason(StrEnum):
+    """Why a frame cannot be judged at all."""
+
+    MISSING_CAMERA = "missing_camera"
+    MISSING_PRODUCT = "missing_product"
+    BAD_HEADER = "bad_header"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    EMPTY_BODY = "empty_body"
+    HASH_MISMATCH = "hash_mismatch"
+    NOT_AN_IMAGE = "not_an_image"
+    BROKEN_IMAGE = "broken_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+
+
+class BadFrameError(DifferlineError):
+    """One frame cannot be judged; the line goes on.
+
+    Attributes:
+        reason: The stable reason that the ledger counts by.
+    """
+
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class TrainingSetError(DifferlineError):
+    """The pictures to learn from are missing, too few or broken."""
+
+
+class ModelRefusedError(DifferlineError):
+    """A model artifact is not what the registry says it is, or cannot score."""
+
+
+class StaleEpochError(DifferlineError):
+    """Another worker was given the partition since; nothing was written."""
+
+
+class TransientError(DifferlineError):
+    """A server is away for now; the work is kept and tried again."""
+
+
+class DatabaseAwayError(TransientError):
+    """PostgreSQL does not answer."""
+
+
+class BusAwayError(TransientError):
+    """The frames bus does not answer."""
+
+
+class BusFullError(TransientError):
+    """The stream stands at its bound and nothing was scored in the time given."""

@@ -1,0 +1,133 @@
+"""Settings of every service: environment `DIFFERLINE_*`, then a TOML file, then the defaults below.
+
+The README's settings table is generated from this class (`python -m infra.settings`), and a test compares the two.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from infra.errors import SettingsError
+
+ENV_PREFIX = "DIFFERLINE_"
+CONFIG_VARIABLE = "DIFFERLINE_CONFIG"
+DEFAULT_CONFIG = "differline.toml"
+_NOT_SETTINGS = (CONFIG_VARIABLE, "DIFFERLINE_TEST_")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Ports, URLs and folders first, then limits, then the scorer."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(
+        Path(".differline"), description="folder of the embedded engines, the archive and the models"
+    )
+    database_url: str | None = Field(
+        None, description="PostgreSQL as `postgresql://…`; unset: the embedded one under `data_dir`"
+    )
+    redis_url: str | None = Field(None, description="Redis as `redis://…`; unset: the embedded one under `data_dir`")
+    archive_url: str | None = Field(
+        None, description="where pictures are kept (an fsspec URL); unset: `data_dir`/archive"
+    )
+    models_dir: Path | None = Field(None, description="folder of the model artifacts; unset: `data_dir`/models")
+    bus: Literal["redis"] = Field("redis", description="which frames bus")
+    frames_topic: str = Field("frames", description="topic of the frame messages")
+    partitions: int = Field(4, ge=1, le=1024, description="partitions of the frames topic; a camera stays in one")
+    bus_max_frames: int = Field(
+        256, ge=1, description="frames that may wait in one partition before the producer must wait"
+    )
+    bus_send_timeout_s: float = Field(
+        300.0, gt=0, description="how long a producer waits for room, or for an absent bus, before it gives up"
+    )
+    redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
+    dedupe_days: int = Field(7, ge=1, description="how far back a frame id is recognised as already judged, in days")
+    max_frame_bytes: int = Field(8 * 2**20, ge=1024, description="largest encoded picture, in bytes")
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="largest picture, in pixels; read from its header before decoding"
+    )
+    batch_frames: int = Field(16, ge=1, le=1024, description="frames scored at once, over all cameras")
+    batch_wait_ms: int = Field(
+        50, ge=0, description="how long a part-filled batch waits for more frames, in milliseconds"
+    )
+    heatmap_sample: int = Field(
+        50, ge=1, description="of the frames that are not DEFECT, one in this many gets a heatmap"
+    )
+    archive_sample: int = Field(50, ge=1, description="of the GOOD frames, one in this many is kept in the archive")
+    device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …")
+    cpu_threads: int = Field(0, ge=0, description="threads of the scorer and trainer; 0: torch's choice")
+    extractor: str = Field(
+        "random", description="extractor weights: `random`, `imagenet` (torchvision's API) or a `.safetensors` file"
+    )
+    extractor_seed: int = Field(0, description="seed of the `random` extractor weights")
+    dashboard_host: str = Field("127.0.0.1", description="address the dashboard listens on")
+    dashboard_port: int = Field(8501, ge=1, le=65535, description="port the dashboard listens on")
+    user: str = Field(
+        "local", min_length=1, max_length=100, description="name that stands beside what is acknowledged here"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the TOML file; no .env files and no secrets folder."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+        return (init_settings, env_settings, toml)
+
+    @property
+    def archive_location(self) -> str:
+        """Where pictures are kept: an fsspec URL or a folder."""
+        return self.archive_url or str(self.data_dir.resolve() / "archive")
+
+    @property
+    def models_folder(self) -> Path:
+        """Folder of the model artifacts."""
+        return self.models_dir or self.data_dir.resolve() / "models"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        overrides: Values that win over the environment and the file.
+
+    Raises:
+        SettingsError: A key is unknown, a value out of range, or the TOML file is missing or broken.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and variable.upper() not in known and not variable.startswith(_NOT_SETTINGS):
+            raise SettingsError(f"unknown setting in the environment: {variable}")
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE} names {named}, which is not a file")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting {name}: {first['msg']}") from error
+    except ValueError as error:  # tomllib's own error
+        raise SettingsError(f"cannot read {named or DEFAULT_CONFIG}: {error}") from error
+
+
+def settings_table() -> str:
+    """Return the README's settings table, as Markdown."""
+    rows = ["| setting | default | what |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = "unset" if field.default is None else f"`{field.default}`"
+        rows.append(f"| `{ENV_PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(settings_table())  # noqa: T201 - this is what the module is run for

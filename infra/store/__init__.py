@@ -1,0 +1,1 @@
+"""What is kept in PostgreSQL: the tables, one module of queries per concern, the migrations."""

@@ -1,0 +1,192 @@
+"""The results of a batch: verdicts, heatmaps, dead letters, alerts, the ledger and the positions, in one transaction.
+
+Either all of it is there or none. Rows go in by COPY. A frame id that was judged before is recognised, so a producer that
+sends again gets no second verdict; a record that is read again after a crash lies behind the stored position.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from infra.bus.protocol import Partition
+from infra.store.connect import transaction
+from infra.store.ledger import Accounted, count
+from infra.store.positions import Claim, advance, lock_claims
+from infra.store.tables import VerdictState, dead_letters, verdicts
+
+DEAD_LETTER = "DEAD_LETTER"
+DUPLICATE = "DUPLICATE"
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """One verdict; the attributes are the columns of `verdicts`."""
+
+    received_at: datetime
+    frame_id: str
+    result_id: str
+    topic: str
+    partition: int
+    bus_offset: int
+    camera: str
+    product: str
+    part_id: str | None
+    job_id: str | None
+    run: str | None
+    sequence: int | None
+    sha256: str
+    simulated: str | None
+    captured_at: datetime
+    scored_at: datetime | None
+    state: str
+    reason: str | None
+    model_id: int | None
+    score: float | None
+    p_value: float | None
+    threshold: float | None
+    views: int | None
+    archive_ref: str | None
+    decode_ms: float | None
+    score_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeatmapRow:
+    """One heatmap, encoded by `infra.heatmaps`."""
+
+    received_at: datetime
+    frame_id: str
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow:
+    """One frame that could not be judged; the attributes are the columns of `dead_letters`."""
+
+    received_at: datetime
+    topic: str
+    partition: int
+    bus_offset: int
+    frame_id: str
+    camera: str
+    run: str | None
+    sequence: int | None
+    reason: str
+    detail: str
+    headers: str  # JSON
+    body_ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a scorer knows after a batch.
+
+    Attributes:
+        verdicts: One per judged frame.
+        heatmaps: For some of them.
+        dead_letters: One per frame that cannot be judged.
+        next_offsets: Where each partition goes on.
+    """
+
+    verdicts: Sequence[VerdictRow]
+    heatmaps: Sequence[HeatmapRow]
+    dead_letters: Sequence[DeadLetterRow]
+    next_offsets: dict[Partition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a batch came to.
+
+    Attributes:
+        frames: Verdicts and dead letters that were new.
+        duplicates: Frames that had been accounted for before.
+    """
+
+    frames: int
+    duplicates: int
+
+
+def write_batch(engine: sa.Engine, claims: list[Claim], batch: Batch, dedupe_days: int) -> Written:
+    """Write a batch and move the positions on.
+
+    Safe to call again when the answer to a commit was lost: a batch that is stored already is left as it is.
+
+    Args:
+        engine: The database.
+        claims: The claims of every partition in `batch.next_offsets`.
+        batch: The results.
+        dedupe_days: How far back a frame id is recognised, in days before the oldest frame of the batch.
+
+    Raises:
+        StaleEpochError: A partition was taken by another worker; nothing was written.
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    with transaction(engine) as connection:
+        stored = lock_claims(connection, claims)
+        if all((stored[p] or 0) >= offset for p, offset in batch.next_offsets.items()):
+            return Written(frames=0, duplicates=0)
+        fresh, duplicates = _without_duplicates(connection, batch, dedupe_days)
+        _copy(connection, "verdicts", VerdictRow, fresh.verdicts)
+        _copy(connection, "heatmaps", HeatmapRow, fresh.heatmaps)
+        _copy(connection, "dead_letters", DeadLetterRow, fresh.dead_letters)
+        _open_alerts(connection, fresh.verdicts)
+        known = [_accounted(row) for row in fresh.verdicts] + [_accounted(row) for row in fresh.dead_letters]
+        count(connection, known + duplicates)
+        advance(connection, batch.next_offsets)
+    return Written(frames=len(fresh.verdicts) + len(fresh.dead_letters), duplicates=len(duplicates))
+
+
+def _without_duplicates(connection: sa.Connection, batch: Batch, dedupe_days: int) -> tuple[Batch, list[Accounted]]:
+    rows: list[VerdictRow | DeadLetterRow] = [*batch.verdicts, *batch.dead_letters]
+    if not rows:
+        return batch, []
+    ids = [row.frame_id for row in rows]
+    since = min(row.received_at for row in rows) - timedelta(days=dedupe_days)
+    known: set[str] = set()
+    for table in (verdicts, dead_letters):
+        query = sa.select(table.c.frame_id).where(table.c.frame_id.in_(ids), table.c.received_at >= since)
+        known.update(connection.scalars(query))
+    duplicates = []
+    kept: set[int] = set()
+    for row in sorted(rows, key=lambda row: (row.topic, row.partition, row.bus_offset)):
+        if row.frame_id in known:
+            duplicates.append(Accounted(row.camera, DUPLICATE, "", None, None))
+        else:
+            known.add(row.frame_id)
+            kept.add(id(row))
+    judged = [row for row in batch.verdicts if id(row) in kept]
+    shown = {(row.frame_id, row.received_at) for row in judged}
+    heat = [row for row in batch.heatmaps if (row.frame_id, row.received_at) in shown]
+    dead = [row for row in batch.dead_letters if id(row) in kept]
+    return replace(batch, verdicts=judged, heatmaps=heat, dead_letters=dead), duplicates
+
+
+def _accounted(row: VerdictRow | DeadLetterRow) -> Accounted:
+    state = row.state if isinstance(row, VerdictRow) else DEAD_LETTER
+    return Accounted(row.camera, state, row.reason or "", row.run, row.sequence)
+
+
+def _copy(connection: sa.Connection, table: str, kind: type, rows: Sequence[Any]) -> None:
+    columns = [field.name for field in fields(kind)]
+    _copy_values(connection, table, columns, [[getattr(row, column) for column in columns] for row in rows])
+
+
+def _open_alerts(connection: sa.Connection, rows: Sequence[VerdictRow]) -> None:
+    """Every DEFECT is an alert."""
+    defects = [row for row in rows if row.state == VerdictState.DEFECT]
+    values = [["defect", row.camera, row.product, row.received_at, row.frame_id] for row in defects]
+    _copy_values(connection, "alerts", ["kind", "camera", "product", "received_at", "frame_id"], values)
+
+
+def _copy_values(connection: sa.Connection, table: str, columns: list[str], rows: list[list[Any]]) -> None:
+    if not rows:
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - an open SQLAlchemy connection has one
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)

@@ -1,0 +1,220 @@
+"""The tables, as SQLAlchemy Core; migrations/ makes them, and a test compares the two.
+
+`verdicts`, `heatmaps` and `dead_letters` grow with the frames and are partitioned by the UTC day of `received_at`, the time at
+which the bus took the frame: it is the same whenever a record is read again, so the primary key holds across restarts.
+"""
+
+from datetime import date
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+metadata = sa.MetaData()
+
+PARTITIONED = ("verdicts", "heatmaps", "dead_letters")
+
+
+class VerdictState(StrEnum):
+    """What a frame leaves with."""
+
+    GOOD = "GOOD"
+    DEFECT = "DEFECT"
+    NO_VERDICT = "NO_VERDICT"
+
+
+class NoVerdictReason(StrEnum):
+    """Why a frame that could be decoded was not judged; it never looks good."""
+
+    UNKNOWN_PRODUCT = "unknown_product"
+    NO_MODEL = "no_model"
+    MODEL_REFUSED = "model_refused"
+    SCORE_NOT_FINITE = "score_not_finite"
+    BLACK = "black"
+    OVER_EXPOSED = "over_exposed"
+
+
+class ModelState(StrEnum):
+    """Where a registered model stands."""
+
+    CANDIDATE = "candidate"
+    IN_FORCE = "in_force"
+    RETIRED = "retired"
+
+
+class AlertState(StrEnum):
+    """Where an alert stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+
+
+def _time(name: str, *, nullable: bool = False, default: str | None = None) -> sa.Column[object]:
+    default_clause = sa.text(default) if default else None
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable, server_default=default_clause)
+
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    _time("received_at"),
+    sa.Column("frame_id", sa.Text, nullable=False),
+    sa.Column("result_id", sa.Text, nullable=False),  # OPC 40100-1: ResultId
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("bus_offset", sa.BigInteger, nullable=False),
+    sa.Column("camera", sa.Text, nullable=False),
+    sa.Column("product", sa.Text, nullable=False),  # ProductId
+    sa.Column("part_id", sa.Text),  # PartId
+    sa.Column("job_id", sa.Text),  # JobId
+    sa.Column("run", sa.Text),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("sha256", sa.Text, nullable=False),  # of the encoded picture, in hex
+    sa.Column("simulated", sa.Text),  # IsSimulated, with the ground truth
+    _time("captured_at"),
+    _time("scored_at", nullable=True),
+    _time("committed_at", default="clock_timestamp()"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("model_id", sa.BigInteger, sa.ForeignKey("models.id")),  # RecipeId
+    sa.Column("score", sa.Double),
+    sa.Column("p_value", sa.Double),
+    sa.Column("threshold", sa.Double),
+    sa.Column("views", sa.Integer),
+    sa.Column("archive_ref", sa.Text),  # the picture in the archive, where it is kept
+    sa.Column("decode_ms", sa.REAL),
+    sa.Column("score_ms", sa.REAL),  # this frame's share of its batch
+    sa.PrimaryKeyConstraint("received_at", "frame_id"),
+    sa.CheckConstraint("state IN ('GOOD', 'DEFECT', 'NO_VERDICT')", name="verdicts_state"),
+    sa.CheckConstraint("(state = 'NO_VERDICT') = (reason IS NOT NULL)", name="verdicts_reason"),
+    sa.CheckConstraint(
+        "state = 'NO_VERDICT' OR (score > '-Infinity' AND score < 'Infinity' AND model_id IS NOT NULL)",
+        name="verdicts_score_is_finite",
+    ),
+    sa.Index("verdicts_camera", "camera", sa.text("received_at DESC")),
+    sa.Index("verdicts_frame", "frame_id"),
+    postgresql_partition_by="RANGE (received_at)",
+)
+
+heatmaps = sa.Table(
+    "heatmaps",
+    metadata,
+    _time("received_at"),
+    sa.Column("frame_id", sa.Text, nullable=False),
+    sa.Column("png", sa.LargeBinary, nullable=False),  # 16-bit greyscale; see infra/heatmaps.py for the scale
+    sa.PrimaryKeyConstraint("received_at", "frame_id"),
+    postgresql_partition_by="RANGE (received_at)",
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    _time("received_at"),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("bus_offset", sa.BigInteger, nullable=False),
+    sa.Column("frame_id", sa.Text, nullable=False),
+    sa.Column("camera", sa.Text, nullable=False),  # '' where the message names none
+    sa.Column("run", sa.Text),
+    sa.Column("sequence", sa.BigInteger),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("headers", postgresql.JSONB, nullable=False),
+    sa.Column("body_ref", sa.Text),  # the body in the archive; NULL where it was empty
+    _time("committed_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("received_at", "topic", "partition", "bus_offset"),
+    sa.Index("dead_letters_frame", "frame_id"),
+    postgresql_partition_by="RANGE (received_at)",
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("flow_sha256", sa.Text, nullable=False),
+    sa.Column("manifest_sha256", sa.Text, nullable=False),
+    sa.Column("preset", sa.Text, nullable=False),
+    sa.Column("threshold", sa.Double, nullable=False),
+    sa.Column("false_alarm_rate", sa.Double, nullable=False),  # asked for
+    sa.Column("attainable_rate", sa.Double, nullable=False),  # what the number of calibration frames allows
+    sa.Column("views", sa.Integer, nullable=False),
+    sa.Column("heat_scale", sa.Double, nullable=False),
+    sa.Column("training_frames", sa.Integer, nullable=False),
+    sa.Column("calibration_frames", sa.Integer, nullable=False),
+    sa.Column("registered_by", sa.Text, nullable=False),
+    _time("registered_at", default="clock_timestamp()"),
+    sa.UniqueConstraint("product", "version", name="models_product_version"),
+    sa.CheckConstraint("state IN ('candidate', 'in_force', 'retired')", name="models_state"),
+    sa.Index("models_in_force", "product", unique=True, postgresql_where=sa.text("state = 'in_force'")),
+)
+
+positions = sa.Table(
+    "positions",
+    metadata,
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("next_offset", sa.BigInteger),  # NULL: nothing stored yet, begin at the oldest record
+    sa.Column("epoch", sa.BigInteger, nullable=False),  # raised by each claim; a write with an older one is refused
+    sa.Column("worker", sa.Text, nullable=False),
+    _time("updated_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("topic", "partition"),
+)
+
+camera_runs = sa.Table(
+    "camera_runs",
+    metadata,
+    sa.Column("camera", sa.Text, nullable=False),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("accepted", sa.BigInteger, nullable=False, server_default="0"),  # told by ingest
+    sa.Column("last_sequence", sa.BigInteger, nullable=False, server_default="-1"),  # highest that was accounted for
+    sa.Column("accounted", sa.BigInteger, nullable=False, server_default="0"),
+    _time("updated_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("camera", "run"),
+)
+
+ledger_counts = sa.Table(
+    "ledger_counts",
+    metadata,
+    sa.Column("camera", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # GOOD, DEFECT, NO_VERDICT or DEAD_LETTER
+    sa.Column("reason", sa.Text, nullable=False),  # '' where the state needs none
+    sa.Column("frames", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("camera", "state", "reason"),
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("camera", sa.Text, nullable=False),
+    sa.Column("product", sa.Text, nullable=False),
+    _time("received_at"),
+    sa.Column("frame_id", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="open"),
+    _time("opened_at", default="clock_timestamp()"),
+    sa.CheckConstraint("state IN ('open', 'acknowledged')", name="alerts_state"),
+    sa.Index("alerts_newest", sa.text("opened_at DESC"), sa.text("id DESC")),
+    sa.Index("alerts_open", sa.text("opened_at DESC"), sa.text("id DESC"), postgresql_where=sa.text("state = 'open'")),
+)
+
+alert_actions = sa.Table(  # appended to, never changed
+    "alert_actions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("alert_id", sa.BigInteger, sa.ForeignKey("alerts.id"), nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _time("done_at", default="clock_timestamp()"),
+    sa.Index("alert_actions_alert", "alert_id"),
+)
+
+
+def ensure_day_partitions(connection: sa.Connection, first: date, days: int) -> None:
+    """Create the partitions of `days` days from `first` (UTC) where they are missing; safe to run at the same time."""
+    connection.execute(sa.text("SELECT ensure_day_partitions(:first, :days)"), {"first": first, "days": days})
