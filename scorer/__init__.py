@@ -1,0 +1,1 @@
+"""Scorer: reads frames from the bus and gives every one of them a verdict."""

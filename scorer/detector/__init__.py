@@ -1,0 +1,56 @@
+"""The DifferNet detector: pure functions and classes on pixels and tensors, which import nothing else of ours.
+
+Source: Rudolph, Wandt, Rosenhahn, "Same Same But DifferNet: Semi-Supervised Defect Detection with Normalizing Flows",
+WACV 2021.
+"""
+
+from scorer.detector.artifact import FLOW_FILE, MANIFEST_FILE, ArtifactHashes, load_artifact, save_artifact
+from scorer.detector.calibration import Calibration, calibrate, pictures_needed
+from scorer.detector.detector import VIEWS_PER_CHUNK, Detector, Scores, ViewFeatures, extract
+from scorer.detector.errors import ArtifactRefusedError, CalibrationError, DetectorError, ExtractorError
+from scorer.detector.extractor import FEATURES, SCALES_PX, VIEW_PX, Extractor, load_extractor, save_extractor
+from scorer.detector.flow import Flow, FlowSpec, loss_per_view
+from scorer.detector.localization import HEATMAP_PX, heatmaps
+from scorer.detector.manifest import FORMAT_VERSION, ExtractorIdentity, Manifest
+from scorer.detector.scoring import score_views
+from scorer.detector.views import ViewPlan, Views, make_views, prepare, render
+
+__all__ = [
+    "FEATURES",
+    "FLOW_FILE",
+    "FORMAT_VERSION",
+    "HEATMAP_PX",
+    "MANIFEST_FILE",
+    "SCALES_PX",
+    "VIEWS_PER_CHUNK",
+    "VIEW_PX",
+    "ArtifactHashes",
+    "ArtifactRefusedError",
+    "Calibration",
+    "CalibrationError",
+    "Detector",
+    "DetectorError",
+    "Extractor",
+    "ExtractorError",
+    "ExtractorIdentity",
+    "Flow",
+    "FlowSpec",
+    "Manifest",
+    "Scores",
+    "ViewFeatures",
+    "ViewPlan",
+    "Views",
+    "calibrate",
+    "extract",
+    "heatmaps",
+    "load_artifact",
+    "load_extractor",
+    "loss_per_view",
+    "make_views",
+    "pictures_needed",
+    "prepare",
+    "render",
+    "save_artifact",
+    "save_extractor",
+    "score_views",
+]

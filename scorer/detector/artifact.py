@@ -1,0 +1,199 @@
+"""Model artifacts on disk: a folder with `flow.safetensors` and `manifest.json`, and no pickle."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from scorer.detector.detector import Detector
+from scorer.detector.errors import ArtifactRefusedError, DetectorError
+from scorer.detector.extractor import SCALES_PX, Extractor, load_extractor
+from scorer.detector.flow import Flow
+from scorer.detector.manifest import FORMAT_VERSION, Manifest
+
+FLOW_FILE = "flow.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ArtifactHashes:
+    """SHA-256 of both files, in hex.
+
+    Attributes:
+        flow: Of `flow.safetensors`.
+        manifest: Of `manifest.json`.
+    """
+
+    flow: str
+    manifest: str
+
+
+def save_artifact(folder: Path, detector: Detector) -> ArtifactHashes:
+    """Write a detector into a new folder that appears complete or not at all, whatever is killed.
+
+    Raises:
+        FileExistsError: The folder is there already; artifacts are never overwritten.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; an artifact is never overwritten")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in detector.flow.state_dict().items()}
+    contents = {
+        FLOW_FILE: safetensors.torch.save(state),
+        MANIFEST_FILE: (detector.manifest.model_dump_json(indent=2) + "\n").encode(),
+    }
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        unfinished.chmod(0o755)
+        for name, data in contents.items():
+            _write_through(unfinished / name, data)
+        _sync_folder(unfinished)
+        unfinished.rename(folder)
+        _sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return ArtifactHashes(_sha256(contents[FLOW_FILE]), _sha256(contents[MANIFEST_FILE]))
+
+
+def load_artifact(
+    folder: Path,
+    expected_flow_sha256: str | None = None,
+    expected_manifest_sha256: str | None = None,
+    device: str | torch.device = "cpu",
+    extractor: Extractor | None = None,
+) -> Detector:
+    """Read a detector, or refuse it; nothing half-read is handed out.
+
+    Args:
+        folder: Folder of the artifact.
+        expected_flow_sha256: What the registry says of `flow.safetensors`.
+        expected_manifest_sha256: What the registry says of `manifest.json`.
+        device: Where the detector computes.
+        extractor: The extractor in use; without it, `random` and `imagenet` ones are loaded by the manifest.
+
+    Raises:
+        ArtifactRefusedError: A file is missing, is not the expected one, has an unknown format, wrong shapes or a value that is
+            not finite, or was fitted on another extractor.
+    """
+    manifest_bytes = _read(folder / MANIFEST_FILE, expected_manifest_sha256)
+    flow_bytes = _read(folder / FLOW_FILE, expected_flow_sha256)
+    manifest = _parse_manifest(folder, manifest_bytes)
+    flow = _build_flow(folder, manifest, flow_bytes)
+    return Detector(manifest, _fitting_extractor(folder, manifest, extractor), flow, device)
+
+
+def _read(path: Path, expected_sha256: str | None) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactRefusedError(f"{path}: {error.strerror or error}") from error
+    if expected_sha256 is not None and _sha256(data) != expected_sha256:
+        raise ArtifactRefusedError(f"{path}: SHA-256 is {_sha256(data)}, registered is {expected_sha256}")
+    return data
+
+
+class _Format(BaseModel):
+    format_version: int
+
+
+def _parse_manifest(folder: Path, data: bytes) -> Manifest:
+    try:
+        version = _Format.model_validate_json(data).format_version
+        _check_version(folder, version)
+        manifest = Manifest.model_validate_json(data)
+        threshold = manifest.calibration.threshold
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise ArtifactRefusedError(f"{folder}: manifest, {where}: {first['msg']}") from error
+    except ArtifactRefusedError:
+        raise
+    except DetectorError as error:
+        raise ArtifactRefusedError(f"{folder}: manifest: {error}") from error
+    if manifest.threshold != threshold:
+        raise ArtifactRefusedError(f"{folder}: threshold {manifest.threshold} is not the calibration's, {threshold}")
+    if manifest.scales_px != SCALES_PX:
+        raise ArtifactRefusedError(f"{folder}: scales {manifest.scales_px} px, the extractor has {SCALES_PX} px")
+    return manifest
+
+
+def _check_version(folder: Path, version: int) -> None:
+    if version != FORMAT_VERSION:
+        raise ArtifactRefusedError(
+            f"{folder}: format version {version} is unknown, this program reads {FORMAT_VERSION}"
+        )
+
+
+def _build_flow(folder: Path, manifest: Manifest, data: bytes) -> Flow:
+    try:
+        state = safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise ArtifactRefusedError(f"{folder}: {FLOW_FILE} is broken: {error}") from error
+    flow = Flow(manifest.architecture, initialise=False)
+    _check_state(folder, state, flow.state_dict())
+    flow.load_state_dict(state, assign=True)
+    return flow
+
+
+def _check_state(folder: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    if state.keys() != expected.keys():
+        odd = sorted(state.keys() ^ expected.keys())
+        raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: {len(odd)} tensors missing or unknown, first {odd[0]}")
+    for key, value in state.items():
+        wanted = expected[key]
+        if value.shape != wanted.shape or value.dtype != wanted.dtype:
+            found = f"{tuple(value.shape)} {value.dtype}"
+            raise ArtifactRefusedError(
+                f"{folder}: {FLOW_FILE}: {key} is {found}, not {tuple(wanted.shape)} {wanted.dtype}"
+            )
+        if not torch.isfinite(value).all():
+            raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: {key} has values that are not finite")
+        if not value.is_floating_point() and not torch.equal(value, wanted):
+            raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: {key} is not the permutation of the manifest's seed")
+    if "std" in state and not (state["std"] > 0).all():
+        raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: std is not positive")
+
+
+def _fitting_extractor(folder: Path, manifest: Manifest, extractor: Extractor | None) -> Extractor:
+    fitted_on = manifest.extractor
+    if extractor is None:
+        if fitted_on.name.startswith("file:"):
+            raise ArtifactRefusedError(f"{folder}: fitted on the extractor {fitted_on.name}, which was not given")
+        try:
+            extractor = load_extractor(fitted_on.name, fitted_on.seed or 0)
+        except DetectorError as error:
+            raise ArtifactRefusedError(f"{folder}: {error}") from error
+    if extractor.sha256 != fitted_on.sha256:
+        raise ArtifactRefusedError(
+            f"{folder}: fitted on the extractor {fitted_on.name} ({fitted_on.sha256[:12]}), "
+            f"in use is {extractor.name} ({extractor.sha256[:12]})"
+        )
+    return extractor
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

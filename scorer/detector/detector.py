@@ -1,0 +1,169 @@
+"""A fitted detector: pictures in, scores, p-values and heatmaps out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scorer.detector.calibration import Calibration
+from scorer.detector.extractor import FEATURES, VIEW_PX, Extractor
+from scorer.detector.flow import Flow
+from scorer.detector.localization import heatmaps
+from scorer.detector.manifest import Manifest
+from scorer.detector.scoring import score_views
+from scorer.detector.views import ViewPlan, prepare, render
+
+VIEWS_PER_CHUNK = 8  # the fastest on two CPU cores by a hair, and 64 MiB at most
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of N pictures.
+
+    Attributes:
+        score: (N,) float64, mean over views of -log p_Z(z); not finite where there is none.
+        p_value: (N,) float64, share of defect-free pictures that look as unlikely; NaN where there is no score.
+        defect: (N,) bool, score above the threshold.
+        views: Views looked at per picture.
+        views_s: Seconds spent on making views.
+        features_s: Seconds spent in the extractor.
+        flow_s: Seconds spent in the flow.
+    """
+
+    score: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    defect: NDArray[np.bool_]
+    views: int
+    views_s: float
+    features_s: float
+    flow_s: float
+
+
+@dataclass(frozen=True)
+class ViewFeatures:
+    """Features of pictures' views.
+
+    Attributes:
+        features: (N * V, 768) float32 on the device, the V views of a picture side by side.
+        views_s: Seconds spent on making views.
+        features_s: Seconds spent in the extractor.
+    """
+
+    features: Tensor
+    views_s: float
+    features_s: float
+
+
+class Detector:
+    """Extractor, flow and calibration of one model.
+
+    The score of a picture does not depend on what else is in its batch, up to the rounding of float32 matrix products (relative
+    1e-6); the same picture in the same batch scores the same, bit for bit.
+
+    Attributes:
+        manifest: What the model is.
+        extractor: The frozen extractor.
+        flow: The fitted flow.
+        device: Where it computes.
+        views_per_chunk: How many views are in memory at once.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        extractor: Extractor,
+        flow: Flow,
+        device: str | torch.device = "cpu",
+        views_per_chunk: int = VIEWS_PER_CHUNK,
+    ) -> None:
+        self.manifest = manifest
+        self.device = torch.device(device)
+        self.extractor = extractor.to(self.device)
+        self.flow = flow.to(self.device).eval().requires_grad_(requires_grad=False)
+        self.views_per_chunk = views_per_chunk
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The calibration behind threshold and p-values."""
+        return self.manifest.calibration
+
+    def prepare(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Resize pictures, (H, W, 3) uint8 RGB each, to (N, 3, 448, 448) uint8 on the device."""
+        return prepare(pictures, VIEW_PX, self.device)
+
+    def features(self, prepared: Tensor, plan: ViewPlan | None = None) -> ViewFeatures:
+        """Extract the features of pictures' views, `views_per_chunk` at a time.
+
+        Args:
+            prepared: (N, 3, 448, 448) uint8, as `prepare` gives them.
+            plan: Which views; the manifest's, if not given.
+        """
+        return extract(self.extractor, prepared, plan or self.manifest.views, self.views_per_chunk)
+
+    def score(self, pictures: Sequence[NDArray[np.uint8]] | Tensor, plan: ViewPlan | None = None) -> Scores:
+        """Score pictures. A score that is not finite is handed on, never raised: the caller gives it no verdict.
+
+        Args:
+            pictures: (H, W, 3) uint8 RGB each, or the tensor that `prepare` made of them.
+            plan: Other views than the manifest's, for measuring; threshold and p-values hold for the manifest's only.
+        """
+        plan = plan or self.manifest.views
+        made = self.features(self._prepared(pictures), plan)
+        started = _now(self.device)
+        score = score_views(self.flow, made.features, plan.count).cpu().numpy()
+        flow_s = _now(self.device) - started
+        p_value, defect = self.calibration.p_values(score), self.calibration.is_defect(score)
+        return Scores(score, p_value, defect, plan.count, made.views_s, made.features_s, flow_s)
+
+    def heatmap(self, pictures: Sequence[NDArray[np.uint8]] | Tensor) -> NDArray[np.float32]:
+        """Say where pictures are unlikely, on the model's absolute scale.
+
+        Args:
+            pictures: (H, W, 3) uint8 RGB each, or the tensor that `prepare` made of them.
+
+        Returns:
+            (N, 112, 112) float32 in units of `manifest.heat_scale`: 1.0 is the hottest pixel of held-out defect-free pictures.
+        """
+        prepared = self._prepared(pictures)
+        heat = heatmaps(self.extractor, self.flow, prepared, self.manifest.heatmap_views, self.views_per_chunk)
+        return heat / np.float32(self.manifest.heat_scale)
+
+    def _prepared(self, pictures: Sequence[NDArray[np.uint8]] | Tensor) -> Tensor:
+        return pictures if isinstance(pictures, Tensor) else self.prepare(pictures)
+
+
+def extract(
+    extractor: Extractor, prepared: Tensor, plan: ViewPlan, views_per_chunk: int = VIEWS_PER_CHUNK, shared: bool = True
+) -> ViewFeatures:
+    """Extract the features of the views of prepared pictures, in chunks of bounded memory.
+
+    Args:
+        extractor: On the device of `prepared`.
+        prepared: (N, 3, 448, 448) uint8.
+        plan: Which views.
+        views_per_chunk: How many views are in memory at once.
+        shared: All pictures get the same views (scoring), or each its own (training).
+    """
+    parts: list[Tensor] = []
+    views_s = features_s = 0.0
+    with torch.inference_mode():
+        for chunk in plan.draw(len(prepared), shared).chunks(views_per_chunk):
+            started = _now(prepared.device)
+            pixels = render(prepared, chunk)
+            rendered = _now(prepared.device)
+            parts.append(extractor(pixels))
+            views_s += rendered - started
+            features_s += _now(prepared.device) - rendered
+        features = torch.cat(parts) if parts else torch.empty(0, FEATURES, device=prepared.device)
+    return ViewFeatures(features, views_s, features_s)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # kernels run behind; a stage's time is known when they are done
+    return time.perf_counter()

@@ -1,0 +1,145 @@
+"""The frozen feature extractor: AlexNet's convolutions at three scales, pooled to one vector a view."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torchvision
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scorer.detector.errors import ExtractorError
+
+VIEW_PX = 448
+SCALES_PX = (448, 224, 112)
+CHANNELS = 256
+FEATURES = CHANNELS * len(SCALES_PX)
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Extractor(nn.Module):
+    """AlexNet's convolutional part, frozen, with global average pooling at 448, 224 and 112 px.
+
+    Source: Rudolph et al., "Same Same But DifferNet", WACV 2021, sections 3 and 4.2.
+
+    Attributes:
+        name: Where the weights came from: `random`, `imagenet`, or `file:` and the file's name.
+        seed: Seed of `random` weights; None for the others.
+        sha256: SHA-256 over names, shapes and bytes of the weights, the same on every machine.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, weights: Mapping[str, Tensor], name: str, seed: int | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.seed = seed
+        self.sha256 = weights_sha256(weights)
+        self.convolutions = _empty_convolutions()
+        self.convolutions.load_state_dict(dict(weights), assign=True)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(requires_grad=False)
+        self.eval()
+        self.to(memory_format=torch.channels_last)  # a quarter faster on CPUs, measured
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Turn views into features.
+
+        Args:
+            views: (N, 3, 448, 448) float32 RGB in [0, 1].
+
+        Returns:
+            (N, 768) float32: 256 features at 448 px, then at 224 px, then at 112 px.
+        """
+        scaled = ((views - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        pooled = [self.convolutions(scaled).mean(dim=(2, 3))]
+        for _ in SCALES_PX[1:]:
+            scaled = F.avg_pool2d(scaled, 2)  # each scale halves the one before: area averaging, no second resize
+            pooled.append(self.convolutions(scaled).mean(dim=(2, 3)))
+        return torch.cat(pooled, dim=1)
+
+
+def load_extractor(weights: str, seed: int = 0) -> Extractor:
+    """Load the extractor.
+
+    Args:
+        weights: `random` (seeded Kaiming initialisation: an honest baseline), `imagenet` (torchvision's weights API: from its
+            cache, else downloaded), or the path of a `.safetensors` file with the keys of `alexnet().features`.
+        seed: Seed of the `random` weights.
+
+    Raises:
+        ExtractorError: The weights cannot be had or do not fit.
+    """
+    if weights == "random":
+        return Extractor(_random_weights(seed), "random", seed)
+    if weights == "imagenet":
+        return Extractor(_imagenet_weights(), "imagenet")
+    path = Path(weights)
+    if path.suffix != ".safetensors":
+        raise ExtractorError(f"extractor weights {weights!r}: choose random, imagenet or a .safetensors file")
+    return Extractor(_weights_from_file(path), f"file:{path.name}")
+
+
+def save_extractor(extractor: Extractor, path: Path) -> None:
+    """Write the extractor's weights as safetensors, for `load_extractor` to read."""
+    weights = {key: value.cpu().contiguous() for key, value in extractor.convolutions.state_dict().items()}
+    path.write_bytes(safetensors.torch.save(weights))
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Hash weights by name, shape, dtype and bytes, in the order of their names."""
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        value = weights[key].detach().cpu().contiguous()
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _empty_convolutions() -> nn.Module:
+    with torch.device("meta"):  # no memory and no random numbers are spent on values that are replaced at once
+        features: nn.Module = torchvision.models.alexnet(weights=None).features
+    return features
+
+
+def _random_weights(seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weights: dict[str, Tensor] = {}
+    for key, value in _empty_convolutions().state_dict().items():
+        weights[key] = torch.zeros(value.shape)
+        if key.endswith("weight"):
+            nn.init.kaiming_normal_(weights[key], nonlinearity="relu", generator=generator)
+    return weights
+
+
+def _imagenet_weights() -> dict[str, Tensor]:
+    try:
+        whole = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network, no space, or a file whose hash is wrong
+        reason = " ".join(str(error).split())
+        raise ExtractorError(
+            f"AlexNet's ImageNet weights are neither on disk nor to be downloaded: {reason}"
+        ) from error
+    prefix = "features."
+    return {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
+
+
+def _weights_from_file(path: Path) -> dict[str, Tensor]:
+    try:
+        weights = safetensors.torch.load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ExtractorError(f"cannot read extractor weights {path}: {error}") from error
+    expected = {key: value.shape for key, value in _empty_convolutions().state_dict().items()}
+    if {key: value.shape for key, value in weights.items()} != expected:
+        raise ExtractorError(f"extractor weights {path} do not have the names and shapes of alexnet().features")
+    for key, value in weights.items():
+        if value.dtype != torch.float32 or not torch.isfinite(value).all():
+            raise ExtractorError(f"extractor weights {path}: {key} is not finite float32")
+    return weights

@@ -1,0 +1,92 @@
+"""The manifest of a model artifact: everything a verdict is traced back to."""
+
+import importlib.metadata
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from scorer.detector.calibration import Calibration
+from scorer.detector.extractor import SCALES_PX, Extractor
+from scorer.detector.flow import FlowSpec
+from scorer.detector.views import ViewPlan
+
+FORMAT_VERSION = 1
+_LIBRARIES = ("torch", "torchvision", "FrEIA", "numpy", "opencv-python-headless", "safetensors")
+
+
+def _library_versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+class ExtractorIdentity(BaseModel):
+    """Which extractor a flow was fitted on.
+
+    Attributes:
+        name: `random`, `imagenet`, or `file:` and a file's name.
+        seed: Seed of `random` weights.
+        sha256: SHA-256 of the weights; it decides, the name informs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    seed: int | None
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @classmethod
+    def of(cls, extractor: Extractor) -> "ExtractorIdentity":
+        """Identify an extractor."""
+        return cls(name=extractor.name, seed=extractor.seed, sha256=extractor.sha256)
+
+
+class Manifest(BaseModel):
+    """What is written in `manifest.json`.
+
+    Attributes:
+        format_version: Version of this layout.
+        product: What the model was fitted for.
+        preset: Name of the training preset.
+        created_at: When it was fitted.
+        architecture: The flow.
+        scales_px: Sides of the extractor's input squares.
+        extractor: Which extractor.
+        views: Views behind a score, in calibration and in production alike.
+        heatmap_views: Views behind a heatmap.
+        training_sha256: SHA-256 of each training picture's file (of its pixels, where it never was a file).
+        calibration_sha256: The same of the calibration pictures.
+        calibration_scores: Their scores, in that order.
+        false_alarm_rate: The rate asked for.
+        threshold: A score above it is a defect.
+        heat_scale: Hottest heatmap pixel on held-out defect-free pictures: 1.0 on the colour scale.
+        epochs: Passes over the training views.
+        final_loss: Mean loss a view in the last epoch.
+        seed: Seed of split, views, initial weights and order.
+        libraries: Versions of the libraries that fitted it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format_version: int = FORMAT_VERSION
+    product: str = Field(min_length=1)
+    preset: str
+    created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    architecture: FlowSpec
+    scales_px: tuple[int, ...] = SCALES_PX
+    extractor: ExtractorIdentity
+    views: ViewPlan
+    heatmap_views: ViewPlan
+    training_sha256: tuple[str, ...]
+    calibration_sha256: tuple[str, ...]
+    calibration_scores: tuple[float, ...]
+    false_alarm_rate: float
+    threshold: float
+    heat_scale: float = Field(gt=0)
+    epochs: int
+    final_loss: float
+    seed: int
+    libraries: dict[str, str] = Field(default_factory=_library_versions)
+
+    @property
+    def calibration(self) -> Calibration:
+        """The calibration that the threshold comes from."""
+        return Calibration(self.calibration_scores, self.false_alarm_rate)

@@ -1,0 +1,94 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from torch.nn import functional as F
+
+from scorer.detector import Extractor, ExtractorError, load_extractor, save_extractor
+
+
+def test_features_are_alexnets_at_three_scales(extractor: Extractor) -> None:
+    views = torch.rand(2, 3, 448, 448, generator=torch.Generator().manual_seed(0))
+    reference = torchvision.models.alexnet(weights=None).features.eval()
+    reference.load_state_dict(extractor.convolutions.state_dict())
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    expected = []
+    for size in (448, 224, 112):
+        scaled = F.interpolate(views, size=size, mode="area")
+        expected.append(reference((scaled - mean) / std).mean(dim=(2, 3)))
+    features = extractor(views)
+    assert features.shape == (2, 768)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_extractor_is_frozen(extractor: Extractor) -> None:
+    assert not extractor.training
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+
+
+def test_random_weights_depend_on_the_seed_alone_and_leave_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    first = load_extractor("random", seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    assert load_extractor("random", seed=1).sha256 == first.sha256
+    assert load_extractor("random", seed=2).sha256 != first.sha256
+
+
+def test_random_weights_are_the_same_on_every_machine() -> None:
+    # Pinned: a model fitted on one machine's random extractor must load on another.
+    assert load_extractor("random", seed=0).sha256 == (
+        "7219db1f6c15e52ba749c319747680fa01ccbc0ba4355316b823d2c6a4b855d6"
+    )
+
+
+def test_saved_extractor_loads_with_the_same_hash(extractor: Extractor, tmp_path: Path) -> None:
+    path = tmp_path / "plant.safetensors"
+    save_extractor(extractor, path)
+    loaded = load_extractor(str(path))
+    assert loaded.sha256 == extractor.sha256
+    assert (loaded.name, loaded.seed) == ("file:plant.safetensors", None)
+
+
+def test_unknown_missing_and_broken_weights_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"no header here")
+    for weights in ("resnet", str(tmp_path / "none.safetensors"), str(tmp_path / "broken.safetensors")):
+        with pytest.raises(ExtractorError) as refused:
+            load_extractor(weights)
+        assert "\n" not in str(refused.value)
+
+
+def test_weights_of_other_shapes_or_with_nan_are_refused(extractor: Extractor, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    state = {key: value.clone().contiguous() for key, value in extractor.convolutions.state_dict().items()}
+    path.write_bytes(safetensors.torch.save({**state, "0.bias": torch.zeros(63)}))
+    with pytest.raises(ExtractorError, match="names and shapes"):
+        load_extractor(str(path))
+    state["3.bias"][0] = float("nan")
+    path.write_bytes(safetensors.torch.save(state))
+    with pytest.raises(ExtractorError, match=r"3\.bias"):
+        load_extractor(str(path))
+
+
+def test_imagenet_weights_that_cannot_be_had_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("<urlopen error\n no route>")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
+    with pytest.raises(ExtractorError, match="neither on disk nor to be downloaded: <urlopen error no route>"):
+        load_extractor("imagenet")
+
+
+def test_importing_the_detector_imports_nothing_else_of_ours() -> None:
+    code = (
+        "import sys, scorer.detector; "
+        "print([m for m in sys.modules if m.split('.')[0] in ('infra', 'ingest', 'trainer', 'dashboard')])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
