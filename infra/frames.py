@@ -189,3 +189,37 @@ def _time(text: str) -> datetime:
         return time.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise BadFrameError(DeadLetterReason.BAD_HEADER, f"ce_time {text[:40]!r} is not RFC 3339: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTraces:
+    """What can be told of a frame whatever is wrong with its message; for dead letters and the ledger."""
+
+    frame_id: str
+    camera: str
+    run: str | None
+    sequence: int | None
+
+
+def traces(headers: tuple[Header, ...], key: bytes | None, fallback_id: str) -> FrameTraces:
+    """Read who sent a message and its place in the run, as far as it can be read; never raises."""
+    raw = {name.lower(): value for name, value in headers}
+
+    def readable(name: str, value: bytes | None) -> str | None:
+        try:
+            return _text(name, value) if value else None
+        except BadFrameError:
+            return None
+
+    run = readable("ce_run", raw.get("ce_run"))
+    try:
+        sequence = _sequence({"ce_sequence": readable("ce_sequence", raw.get("ce_sequence")) or ""})
+    except BadFrameError:
+        sequence = None
+    whole = run is not None and sequence is not None
+    return FrameTraces(
+        frame_id=readable("ce_id", raw.get("ce_id")) or fallback_id,
+        camera=readable("ce_source", raw.get("ce_source")) or readable("key", key) or "",
+        run=run if whole else None,
+        sequence=sequence if whole else None,
+    )

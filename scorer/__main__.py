@@ -1,0 +1,86 @@
+"""`differline score`: where a scorer is put together."""
+
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from infra.engines import Engines
+    from infra.settings import Settings
+    from scorer.worker import Worker
+
+app = typer.Typer(add_completion=False, help="Judge the frames on the bus.")
+
+
+@app.command()
+def score(
+    until_idle: Annotated[
+        float | None, typer.Option("--until-idle", metavar="S", min=0, help="End when no frame came for S seconds.")
+    ] = None,
+) -> None:
+    """Judge the frames on the bus until Ctrl-C or SIGTERM; the batch under way is finished first."""
+    from infra.engines import running_engines
+    from infra.settings import load_settings
+    from infra.telemetry import configure_logging, get_logger
+
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with running_engines(settings) as engines:
+        worker = build_worker(settings, engines, stop)
+        try:
+            totals = worker.run(until_idle)
+        finally:
+            worker.consumer.close()
+            worker.live.close()
+            worker.database.dispose()
+    stages = {f"{stage}_s": round(seconds, 3) for stage, seconds in vars(worker.judge.stages).items()}
+    get_logger("scorer").info("scorer.ended", **vars(totals), **stages)
+
+
+def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event) -> "Worker":
+    """Put a worker together; nothing else in this service makes a connection."""
+    import torch
+
+    from infra.archive import open_archive
+    from infra.bus.connect import open_consumer
+    from infra.clock import utc_now
+    from infra.errors import SettingsError
+    from infra.live import LiveState
+    from infra.store.connect import open_database
+    from infra.telemetry import get_logger
+    from scorer.detector import DetectorError, choose_device
+    from scorer.judge import Judge
+    from scorer.models import ArtifactLoader, ModelShelf
+    from scorer.worker import Worker
+
+    if settings.cpu_threads:
+        torch.set_num_threads(settings.cpu_threads)
+    log = get_logger("scorer")
+    database = open_database(engines.database_url)
+    try:
+        device = choose_device(settings.device)
+    except DetectorError as error:
+        raise SettingsError(str(error)) from error
+    shelf = ModelShelf(database, ArtifactLoader(device, settings.extractor, settings.extractor_seed), log)
+    return Worker(
+        name=f"{socket.gethostname()}-{os.getpid()}",
+        settings=settings,
+        consumer=open_consumer(settings, engines),
+        database=database,
+        live=LiveState(engines.redis_url),
+        judge=Judge(settings, shelf, open_archive(settings.archive_location), utc_now),
+        clock=utc_now,
+        log=log,
+        stop=stop,
+    )
+
+
+if __name__ == "__main__":
+    app()

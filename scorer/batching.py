@@ -1,0 +1,34 @@
+"""Batches across cameras: filled up, or flushed when the first frame has waited long enough."""
+
+import time
+
+from infra.bus import Consumer, Record
+from infra.errors import BusAwayError
+
+
+def collect(consumer: Consumer, max_frames: int, max_wait_s: float, poll_timeout_s: float) -> list[Record]:
+    """Take the next batch from the bus.
+
+    Args:
+        consumer: Where from.
+        max_frames: At most so many.
+        max_wait_s: How long a part-filled batch waits for more, from its first frame.
+        poll_timeout_s: How long to wait for the first frame.
+
+    Returns:
+        The batch in the order of the bus; empty where nothing came in time.
+
+    Raises:
+        BusAwayError: The bus does not answer and nothing was read.
+    """
+    batch = consumer.poll(max_frames, poll_timeout_s)
+    deadline = time.monotonic() + max_wait_s
+    while batch and len(batch) < max_frames:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            batch += consumer.poll(max_frames - len(batch), left)
+        except BusAwayError:
+            break  # what was read already must not be lost: the next poll tells that the bus is away
+    return batch

@@ -1,0 +1,91 @@
+"""From a record of the bus to a picture that can be judged, or to the reason why not."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from infra.bus import Record
+from infra.errors import BadFrameError, DeadLetterReason
+from infra.frames import FrameMessage, FrameTraces, from_headers, readable_headers, sha256_hex, traces
+from infra.pictures import RgbPicture, decode
+from infra.store.tables import NoVerdictReason
+
+# A covered lens and a blinded sensor leave no structure; a dark or a bright part still has some.
+_BLACK_LEVEL = 8
+_WHITE_LEVEL = 247
+_UNUSABLE_SHARE = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """A frame with its picture.
+
+    Attributes:
+        record: Where it came from.
+        message: What the producer said.
+        sha256: SHA-256 of the encoded picture, checked.
+        picture: (H, W, 3) uint8 RGB.
+        unusable: Why this picture cannot be judged; None for one that can.
+        decode_s: Seconds spent on it.
+    """
+
+    record: Record
+    message: FrameMessage
+    sha256: str
+    picture: RgbPicture
+    unusable: NoVerdictReason | None
+    decode_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFrame:
+    """A frame that goes to the dead letters.
+
+    Attributes:
+        record: Where it came from.
+        traces: What can be told of it.
+        reason: Why, for the ledger.
+        detail: Why, for the person who reads it.
+        headers: The message's headers, as JSON.
+    """
+
+    record: Record
+    traces: FrameTraces
+    reason: DeadLetterReason
+    detail: str
+    headers: str
+
+
+def decode_record(record: Record, max_pixels: int) -> DecodedFrame | DeadFrame:
+    """Read a record's message, check its hash and decode its picture; nothing in it can raise."""
+    started = time.perf_counter()
+    position = f"{record.partition.topic}/{record.partition.number}/{record.offset}"
+    try:
+        message = from_headers(
+            record.headers, record.value, key=record.key, fallback_id=position, received_at=record.received_at
+        )
+        digest = _checked_digest(message)
+        picture = decode(record.value, max_pixels)
+    except BadFrameError as error:
+        found = traces(record.headers, record.key, position)
+        headers = json.dumps(readable_headers(record.headers))
+        return DeadFrame(record, found, error.reason, error.detail.replace("\0", "\\0"), headers)
+    return DecodedFrame(record, message, digest, picture, unusable(picture), time.perf_counter() - started)
+
+
+def _checked_digest(message: FrameMessage) -> str:
+    digest = sha256_hex(message.body)
+    if message.body and message.sha256 not in (None, digest):
+        raise BadFrameError(DeadLetterReason.HASH_MISMATCH, f"the body has {digest}, its header says {message.sha256}")
+    return digest
+
+
+def unusable(picture: RgbPicture) -> NoVerdictReason | None:
+    """Say why nothing can be judged on a picture: black or over-exposed all over; None where it can."""
+    if np.mean(picture < _BLACK_LEVEL) >= _UNUSABLE_SHARE:
+        return NoVerdictReason.BLACK
+    if np.mean(picture > _WHITE_LEVEL) >= _UNUSABLE_SHARE:
+        return NoVerdictReason.OVER_EXPOSED
+    return None

@@ -1,0 +1,183 @@
+"""From decoded frames to the rows of a batch: who judges what, which frames get a heatmap, which pictures are kept."""
+
+import math
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from infra.archive import Archive
+from infra.clock import Clock
+from infra.frames import new_id
+from infra.heatmaps import encode_heatmap
+from infra.settings import Settings
+from infra.store.results import Batch, DeadLetterRow, HeatmapRow, VerdictRow
+from infra.store.tables import NoVerdictReason, VerdictState
+from scorer.decode import DeadFrame, DecodedFrame
+from scorer.models import LoadedModel, ModelShelf
+
+
+@dataclass
+class StageSeconds:
+    """Where a scorer's time goes, in seconds."""
+
+    decode: float = 0.0
+    views: float = 0.0
+    features: float = 0.0
+    flow: float = 0.0
+    heatmap: float = 0.0
+    write: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was decided about one frame."""
+
+    state: VerdictState
+    reason: NoVerdictReason | None = None
+    model: LoadedModel | None = None
+    score: float | None = None
+    p_value: float | None = None
+    views: int | None = None
+    score_ms: float | None = None
+    scored_at: datetime | None = None
+
+
+@dataclass
+class Judge:
+    """Judges the frames of a batch and puts its rows together.
+
+    Attributes:
+        settings: Which share of the frames gets a heatmap, and is kept.
+        shelf: The models in force.
+        archive: Where pictures are kept.
+        clock: The time of `scored_at`.
+        stages: Seconds by stage, added up over all batches.
+    """
+
+    settings: Settings
+    shelf: ModelShelf
+    archive: Archive
+    clock: Clock
+    stages: StageSeconds = field(default_factory=StageSeconds)
+
+    def judge(self, frames: Sequence[DecodedFrame], dead: Sequence[DeadFrame]) -> Batch:
+        """Judge frames, one pass per product; the positions go to behind the last record of each partition."""
+        by_product: dict[str, list[DecodedFrame]] = defaultdict(list)
+        for frame in frames:
+            by_product[frame.message.product].append(frame)
+        verdicts: list[VerdictRow] = []
+        heatmaps: list[HeatmapRow] = []
+        for product, group in by_product.items():
+            judgements = self._judge_product(product, group)
+            verdicts += [self._verdict_row(f, j) for f, j in zip(group, judgements, strict=True)]
+            heatmaps += self._heatmaps(group, judgements)
+        records = [frame.record for frame in frames] + [frame.record for frame in dead]
+        return Batch(
+            verdicts=verdicts,
+            heatmaps=heatmaps,
+            dead_letters=[self._dead_letter_row(frame) for frame in dead],
+            next_offsets={
+                partition: max(r.offset for r in records if r.partition == partition) + 1
+                for partition in {record.partition for record in records}
+            },
+        )
+
+    def _judge_product(self, product: str, frames: Sequence[DecodedFrame]) -> list[Judgement]:
+        model = self.shelf.judge_of(product)
+        if isinstance(model, NoVerdictReason):
+            return [Judgement(VerdictState.NO_VERDICT, f.unusable or model) for f in frames]
+        usable = [index for index, frame in enumerate(frames) if frame.unusable is None]
+        judgements = [Judgement(VerdictState.NO_VERDICT, frame.unusable) for frame in frames]
+        if not usable:
+            return judgements
+        scores = model.detector.score([frames[index].picture for index in usable])
+        self.stages.views += scores.views_s
+        self.stages.features += scores.features_s
+        self.stages.flow += scores.flow_s
+        share_ms = 1000 * (scores.views_s + scores.features_s + scores.flow_s) / len(usable)
+        for place, index in enumerate(usable):
+            score = float(scores.score[place])
+            if not math.isfinite(score):
+                judgements[index] = Judgement(VerdictState.NO_VERDICT, NoVerdictReason.SCORE_NOT_FINITE, model)
+                continue
+            state = VerdictState.DEFECT if scores.defect[place] else VerdictState.GOOD
+            p_value = float(scores.p_value[place])
+            judgements[index] = Judgement(state, None, model, score, p_value, scores.views, share_ms, self.clock())
+        return judgements
+
+    def _heatmaps(self, frames: Sequence[DecodedFrame], judgements: Sequence[Judgement]) -> list[HeatmapRow]:
+        chosen = [
+            (frame, judgement.model)
+            for frame, judgement in zip(frames, judgements, strict=True)
+            if judgement.model is not None
+            and judgement.score is not None
+            and (judgement.state == VerdictState.DEFECT or _sampled(frame, self.settings.heatmap_sample))
+        ]
+        if not chosen:
+            return []
+        started = time.perf_counter()
+        detector = chosen[0][1].detector  # one product, one model
+        heats = detector.heatmap([frame.picture for frame, _ in chosen])
+        rows = [
+            HeatmapRow(frame.record.received_at, frame.message.frame_id, encode_heatmap(heat))
+            for (frame, _), heat in zip(chosen, heats, strict=True)
+        ]
+        self.stages.heatmap += time.perf_counter() - started
+        return rows
+
+    def _verdict_row(self, frame: DecodedFrame, judgement: Judgement) -> VerdictRow:
+        kept = judgement.state != VerdictState.GOOD or _sampled(frame, self.settings.archive_sample)
+        message, record, model = frame.message, frame.record, judgement.model
+        return VerdictRow(
+            received_at=record.received_at,
+            frame_id=message.frame_id,
+            result_id=new_id(),
+            topic=record.partition.topic,
+            partition=record.partition.number,
+            bus_offset=record.offset,
+            camera=message.camera,
+            product=message.product,
+            part_id=message.part_id,
+            job_id=message.job_id,
+            run=message.run,
+            sequence=message.sequence,
+            sha256=frame.sha256,
+            simulated=message.simulated,
+            captured_at=message.captured_at,
+            scored_at=judgement.scored_at,
+            state=judgement.state,
+            reason=judgement.reason,
+            model_id=model.row.id if model else None,
+            score=judgement.score,
+            p_value=judgement.p_value,
+            threshold=model.detector.manifest.threshold if model else None,
+            views=judgement.views,
+            archive_ref=self.archive.write(record.value) if kept else None,
+            decode_ms=1000 * frame.decode_s,
+            score_ms=judgement.score_ms,
+        )
+
+    def _dead_letter_row(self, frame: DeadFrame) -> DeadLetterRow:
+        record = frame.record
+        return DeadLetterRow(
+            received_at=record.received_at,
+            topic=record.partition.topic,
+            partition=record.partition.number,
+            bus_offset=record.offset,
+            frame_id=frame.traces.frame_id,
+            camera=frame.traces.camera,
+            run=frame.traces.run,
+            sequence=frame.traces.sequence,
+            reason=frame.reason,
+            detail=frame.detail,
+            headers=frame.headers,
+            body_ref=self.archive.write(record.value) if record.value else None,
+        )
+
+
+def _sampled(frame: DecodedFrame, one_in: int) -> bool:
+    """Draw by the frame id, so that a frame that is scored again is drawn again."""
+    return zlib.crc32(frame.message.frame_id.encode()) % one_in == 0

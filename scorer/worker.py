@@ -1,0 +1,199 @@
+"""The scorer's loop: take a batch, judge it, write everything in one transaction, tell the bus, show the live state."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TypeVar
+
+import sqlalchemy as sa
+from structlog.typing import FilteringBoundLogger
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+
+from infra.bus import Consumer, Partition, Record
+from infra.clock import Clock
+from infra.errors import DifferlineError, TransientError
+from infra.live import LatestFrame, LiveState, best_effort
+from infra.pictures import encode_jpeg, thumbnail
+from infra.settings import Settings
+from infra.store.connect import transaction
+from infra.store.positions import Claim, claim
+from infra.store.results import Batch, Written, write_batch
+from infra.store.schema import prepare_days
+from scorer.batching import collect
+from scorer.decode import DeadFrame, DecodedFrame, decode_record
+from scorer.judge import Judge
+
+HEARTBEAT_S = 2.0
+_HEARTBEAT_KEPT_S = 10
+_THUMBNAIL_PX = 480
+_POLL_S = 0.5
+_LONGEST_PAUSE_S = 5.0
+
+T = TypeVar("T")
+
+
+class StoppedError(DifferlineError):
+    """The worker was told to stop while a server was away; nothing of the batch was written."""
+
+
+@dataclass
+class Totals:
+    """What a worker has done since it started."""
+
+    frames: int = 0
+    duplicates: int = 0
+    batches: int = 0
+    seconds_busy: float = 0.0
+
+
+@dataclass
+class Worker:
+    """One scorer. Restarted, it goes on exactly behind what is stored.
+
+    Attributes:
+        name: Who it is, in positions, logs and heartbeats.
+        settings: Batch sizes and limits.
+        consumer: The frames bus.
+        database: Where results go.
+        live: Live state; results never wait for it.
+        judge: Models, archive and sampling.
+        clock: The time.
+        log: Where events go.
+        stop: Set it, and the worker finishes its batch and returns.
+    """
+
+    name: str
+    settings: Settings
+    consumer: Consumer
+    database: sa.Engine
+    live: LiveState
+    judge: Judge
+    clock: Clock
+    log: FilteringBoundLogger
+    stop: threading.Event = field(default_factory=threading.Event)
+    totals: Totals = field(default_factory=Totals)
+    _claims: dict[Partition, Claim] = field(default_factory=dict)
+    _prepared: date | None = None
+    _next_beat: float = 0.0
+
+    def run(self, until_idle_s: float | None = None) -> Totals:
+        """Score until stopped, or until no frame has come for `until_idle_s` seconds.
+
+        Raises:
+            StaleEpochError: Another scorer took a partition; nothing of the batch under way was written.
+        """
+        last_frame = time.monotonic()
+        while not self.stop.is_set():
+            try:
+                if records := self._persist("prepare", self._next_records):
+                    self._score(records)
+                    last_frame = time.monotonic()
+            except StoppedError:
+                break
+            self._beat()
+            if until_idle_s is not None and time.monotonic() - last_frame >= until_idle_s:
+                break
+        return self.totals
+
+    def _next_records(self) -> list[Record]:
+        self._claim_new_partitions()
+        self._prepare_days()
+        self.judge.shelf.refresh()
+        return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
+
+    def _score(self, records: list[Record]) -> None:
+        started = time.perf_counter()
+        outcomes = [decode_record(record, self.settings.max_pixels) for record in records]
+        frames = [outcome for outcome in outcomes if isinstance(outcome, DecodedFrame)]
+        dead = [outcome for outcome in outcomes if isinstance(outcome, DeadFrame)]
+        self.judge.stages.decode += time.perf_counter() - started
+        batch = self.judge.judge(frames, dead)
+        claims = [self._claims[partition] for partition in batch.next_offsets]
+        writing = time.perf_counter()
+        written = self._persist("write", lambda: write_batch(self.database, claims, batch, self.settings.dedupe_days))
+        self.judge.stages.write += time.perf_counter() - writing
+        self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
+        self._show(frames, batch)
+        self._count(written, batch, time.perf_counter() - started)
+
+    def _claim_new_partitions(self) -> None:
+        assigned = self.consumer.assigned()
+        for partition in sorted(assigned - self._claims.keys()):
+            mine = claim(self.database, partition, self.name)
+            if mine.next_offset is None:
+                self.consumer.seek_to_beginning(partition)
+            else:
+                self.consumer.seek(partition, mine.next_offset)
+            self._claims[partition] = mine
+            self.log.info("partition.claimed", partition=partition.number, epoch=mine.epoch, position=mine.next_offset)
+
+    def _prepare_days(self) -> None:
+        today = self.clock().date()
+        if self._prepared != today:
+            with transaction(self.database) as connection:
+                prepare_days(connection, self.clock())
+            self._prepared = today
+
+    def _persist(self, what: str, attempt: Callable[[], T]) -> T:
+        """Try until it works or the worker is stopped; an absent server loses nothing."""
+
+        def tell(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            self.log.warning("server.away", during=what, attempt=state.attempt_number, error=str(error))
+            self._beat()
+
+        retry = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            wait=wait_exponential_jitter(0.1, max=_LONGEST_PAUSE_S),
+            stop=stop_when_event_set(self.stop),
+            sleep=sleep_using_event(self.stop),
+            before_sleep=tell,
+        )
+        try:
+            return retry(attempt)
+        except RetryError as error:
+            raise StoppedError(f"stopped while a server was away, during {what}") from error
+
+    def _show(self, frames: Sequence[DecodedFrame], batch: Batch) -> None:
+        newest = {frame.message.camera: frame for frame in frames}  # later frames of a camera replace earlier ones
+        latest = [
+            LatestFrame(
+                camera,
+                frame.message.frame_id,
+                frame.record.received_at.isoformat(),
+                encode_jpeg(thumbnail(frame.picture, _THUMBNAIL_PX), quality=85),
+            )
+            for camera, frame in newest.items()
+        ]
+        scores = [(row.camera, row.score / row.threshold) for row in batch.verdicts if row.score and row.threshold]
+        best_effort(self.log, lambda: self.live.show_frames(latest, scores))
+
+    def _beat(self) -> None:
+        if time.monotonic() >= self._next_beat:
+            self._next_beat = time.monotonic() + HEARTBEAT_S
+            best_effort(self.log, lambda: self.live.beat("scorer", self.name, _HEARTBEAT_KEPT_S))
+
+    def _count(self, written: Written, batch: Batch, seconds: float) -> None:
+        self.totals.frames += written.frames
+        self.totals.duplicates += written.duplicates
+        self.totals.batches += 1
+        self.totals.seconds_busy += seconds
+        states = Counter(str(row.state) for row in batch.verdicts)
+        self.log.info(
+            "batch.stored",
+            **states,
+            dead_letters=len(batch.dead_letters),
+            duplicates=written.duplicates,
+            seconds=round(seconds, 3),
+        )

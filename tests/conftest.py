@@ -1,0 +1,66 @@
+"""Fixtures of all tests: real engines in a folder of their own, one clean database for each test that asks."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from infra.clock import utc_now
+from infra.engines import Engines, running_engines
+from infra.settings import Settings
+from infra.store.connect import open_database
+from infra.store.schema import migrate
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """The embedded PostgreSQL and Redis, started once for the whole run."""
+    with running_engines(Settings(data_dir=tmp_path_factory.mktemp("engines"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template_database(engines: Engines) -> str:
+    """Name of a migrated, empty database that tests are copied from; migrating once saves seconds a test."""
+    return sa.make_url(engines.database_url).database or ""
+
+
+@pytest.fixture
+def database_url(engines: Engines, template_database: str) -> Iterator[str]:
+    """URL of an empty, migrated database of the test's own."""
+    url = sa.make_url(engines.database_url)
+    admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    name = "test_" + uuid.uuid4().hex
+    with admin.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"'))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    admin.dispose()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[sa.Engine]:
+    """An empty, migrated database of the test's own."""
+    engine = open_database(database_url)
+    migrate(engine, utc_now())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def redis_url(engines: Engines) -> str:
+    """The embedded Redis, emptied."""
+    client = redis.Redis.from_url(engines.redis_url)
+    client.flushall()
+    client.close()
+    return engines.redis_url
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
+    """Settings of a line of the test's own, on the engines of the run."""
+    return Settings(data_dir=tmp_path / "data", database_url=database_url, redis_url=redis_url)
