@@ -4,9 +4,17 @@ Source: Rudolph, Wandt, Rosenhahn, "Same Same But DifferNet: Semi-Supervised Def
 WACV 2021.
 """
 
-from scorer.detector.artifact import FLOW_FILE, MANIFEST_FILE, ArtifactHashes, load_artifact, save_artifact
+from scorer.detector.artifact import (
+    FLOW_FILE,
+    MANIFEST_FILE,
+    ArtifactHashes,
+    load_artifact,
+    read_manifest,
+    save_artifact,
+)
 from scorer.detector.calibration import Calibration, calibrate, pictures_needed
 from scorer.detector.detector import VIEWS_PER_CHUNK, Detector, Scores, ViewFeatures, extract
+from scorer.detector.devices import choose_device
 from scorer.detector.errors import ArtifactRefusedError, CalibrationError, DetectorError, ExtractorError
 from scorer.detector.extractor import FEATURES, SCALES_PX, VIEW_PX, Extractor, load_extractor, save_extractor
 from scorer.detector.flow import Flow, FlowSpec, loss_per_view
@@ -41,6 +49,7 @@ __all__ = [
     "ViewPlan",
     "Views",
     "calibrate",
+    "choose_device",
     "extract",
     "heatmaps",
     "load_artifact",
@@ -49,6 +58,7 @@ __all__ = [
     "make_views",
     "pictures_needed",
     "prepare",
+    "read_manifest",
     "render",
     "save_artifact",
     "save_extractor",

@@ -91,6 +91,15 @@ def load_artifact(
     return Detector(manifest, _fitting_extractor(folder, manifest, extractor), flow, device)
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a model is, without its weights.
+
+    Raises:
+        ArtifactRefusedError: The manifest is missing, broken or of an unknown format.
+    """
+    return _parse_manifest(folder, _read(folder / MANIFEST_FILE, None))
+
+
 def _read(path: Path, expected_sha256: str | None) -> bytes:
     try:
         data = path.read_bytes()

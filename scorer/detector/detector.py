@@ -16,7 +16,7 @@ from scorer.detector.flow import Flow
 from scorer.detector.localization import heatmaps
 from scorer.detector.manifest import Manifest
 from scorer.detector.scoring import score_views
-from scorer.detector.views import ViewPlan, prepare, render
+from scorer.detector.views import ViewPlan, Views, prepare, render
 
 VIEWS_PER_CHUNK = 8  # the fastest on two CPU cores by a hair, and 64 MiB at most
 
@@ -46,10 +46,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class ViewFeatures:
-    """Features of pictures' views.
+    """Features of M views.
 
     Attributes:
-        features: (N * V, 768) float32 on the device, the V views of a picture side by side.
+        features: (M, 768) float32 on the device, in the order of the views.
         views_s: Seconds spent on making views.
         features_s: Seconds spent in the extractor.
     """
@@ -103,7 +103,8 @@ class Detector:
             prepared: (N, 3, 448, 448) uint8, as `prepare` gives them.
             plan: Which views; the manifest's, if not given.
         """
-        return extract(self.extractor, prepared, plan or self.manifest.views, self.views_per_chunk)
+        views = (plan or self.manifest.views).draw(len(prepared))
+        return extract(self.extractor, prepared, views, self.views_per_chunk)
 
     def score(self, pictures: Sequence[NDArray[np.uint8]] | Tensor, plan: ViewPlan | None = None) -> Scores:
         """Score pictures. A score that is not finite is handed on, never raised: the caller gives it no verdict.
@@ -138,21 +139,20 @@ class Detector:
 
 
 def extract(
-    extractor: Extractor, prepared: Tensor, plan: ViewPlan, views_per_chunk: int = VIEWS_PER_CHUNK, shared: bool = True
+    extractor: Extractor, prepared: Tensor, views: Views, views_per_chunk: int = VIEWS_PER_CHUNK
 ) -> ViewFeatures:
-    """Extract the features of the views of prepared pictures, in chunks of bounded memory.
+    """Extract the features of views of prepared pictures, in chunks of bounded memory.
 
     Args:
         extractor: On the device of `prepared`.
         prepared: (N, 3, 448, 448) uint8.
-        plan: Which views.
+        views: M views of them.
         views_per_chunk: How many views are in memory at once.
-        shared: All pictures get the same views (scoring), or each its own (training).
     """
     parts: list[Tensor] = []
     views_s = features_s = 0.0
     with torch.inference_mode():
-        for chunk in plan.draw(len(prepared), shared).chunks(views_per_chunk):
+        for chunk in views.chunks(views_per_chunk):
             started = _now(prepared.device)
             pixels = render(prepared, chunk)
             rendered = _now(prepared.device)

@@ -83,6 +83,11 @@ class Views:
             part = slice(start, start + views_per_chunk)
             yield Views(self.picture[part], self.angle[part], self.brightness[part], self.contrast[part])
 
+    def of_pictures(self, start: int, stop: int) -> Views:
+        """The views of pictures start to stop - 1, which are numbered from 0 again."""
+        own = (self.picture >= start) & (self.picture < stop)
+        return Views(self.picture[own] - start, self.angle[own], self.brightness[own], self.contrast[own])
+
 
 def prepare(
     pictures: Sequence[NDArray[np.uint8]], size_px: int = VIEW_PX, device: str | torch.device = "cpu"

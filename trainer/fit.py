@@ -1,0 +1,224 @@
+"""Fitting: defect-free pictures in, a calibrated detector out."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infra.errors import TrainingSetError
+from scorer.detector import (
+    ArtifactHashes,
+    Calibration,
+    CalibrationError,
+    Detector,
+    Extractor,
+    ExtractorIdentity,
+    Flow,
+    Manifest,
+    calibrate,
+    pictures_needed,
+    save_artifact,
+    score_views,
+)
+from trainer.images import MAX_PIXELS, PictureSet, read_folder, require_enough
+from trainer.presets import Preset
+from trainer.progress import Progress, Stage, silent
+from trainer.training import TrainingRun, set_features, train_flow, training_bank
+
+CALIBRATION_SHARE = 5  # one picture in five is held out
+HEAT_SCALE_PICTURES = 16
+_LEAST_HEAT = 1e-12
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a person should know of a fit.
+
+    Attributes:
+        n_train: Pictures that the flow was fitted to.
+        n_calibration: Held-out pictures behind the threshold.
+        n_skipped: Files that were not used.
+        features_s: Seconds on the training views' features.
+        fit_s: Seconds on the epochs.
+        calibration_s: Seconds on scores and heatmaps of held-out pictures.
+        final_loss: Mean loss a view in the last epoch.
+        threshold: A score above it is a defect.
+        rate_requested: The false-alarm rate asked for.
+        rate_possible: The smallest one that so many held-out pictures can promise.
+        rate_upper_bound: Exact 95 % upper confidence bound on the true rate, if pictures are independent.
+        warnings: One line each, to be shown.
+    """
+
+    n_train: int
+    n_calibration: int
+    n_skipped: int
+    features_s: float
+    fit_s: float
+    calibration_s: float
+    final_loss: float
+    threshold: float
+    rate_requested: float
+    rate_possible: float
+    rate_upper_bound: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A detector fresh from fitting.
+
+    Attributes:
+        detector: Ready to score.
+        report: How it came about.
+    """
+
+    detector: Detector
+    report: FitReport
+
+    def save(self, folder: Path) -> ArtifactHashes:
+        """Write the artifact into a new folder."""
+        return save_artifact(folder, self.detector)
+
+
+def fit(
+    source: Path | PictureSet,
+    product: str,
+    preset: Preset,
+    extractor: Extractor,
+    *,
+    false_alarm_rate: float = 0.01,
+    views: int | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = silent,
+) -> FittedModel:
+    """Fit a flow to defect-free pictures and calibrate its threshold on held-out ones.
+
+    Args:
+        source: A folder of JPEG and PNG files, or a set of pictures.
+        product: What the model is for.
+        preset: How to train.
+        extractor: The frozen extractor.
+        false_alarm_rate: Share of defect-free pictures that may be called a defect, in (0, 1).
+        views: Views behind a score; the preset's, if not given.
+        seed: Seed of split, views, initial weights and order.
+        device: Where to compute.
+        max_pixels: Largest width x height that is decoded.
+        progress: Told how far it is.
+
+    Raises:
+        TrainingSetError: No pictures, fewer than 16, a rate out of range, or the loss stopped being a number.
+    """
+    if not 0.0 < false_alarm_rate < 1.0:
+        raise TrainingSetError(f"a false-alarm rate lies between 0 and 1, not at {false_alarm_rate}")
+    run = TrainingRun(preset.with_views(views), extractor, seed, torch.device(device), progress)
+    pictures = source if isinstance(source, PictureSet) else read_folder(source, max_pixels, progress)
+    require_enough(pictures, str(source) if isinstance(source, Path) else "the training set")
+    training, held_out = split(pictures, false_alarm_rate, seed)
+
+    clock = _Stopwatch()
+    bank = training_bank(run, training)
+    features_s = clock.lap()
+    flow, final_loss = train_flow(run, bank)
+    fit_s = clock.lap()
+    calibration = _calibrate(run, flow, held_out, false_alarm_rate)
+    manifest = Manifest(
+        product=product,
+        preset=preset.name,
+        architecture=flow.spec,
+        extractor=ExtractorIdentity.of(extractor),
+        views=run.preset.scoring_plan(seed),
+        heatmap_views=preset.heatmap_plan(seed),
+        training_sha256=tuple(picture.sha256 for picture in training.pictures),
+        calibration_sha256=tuple(picture.sha256 for picture in held_out.pictures),
+        calibration_scores=calibration.scores,
+        false_alarm_rate=false_alarm_rate,
+        threshold=calibration.threshold,
+        heat_scale=1.0,
+        epochs=preset.epochs,
+        final_loss=final_loss,
+        seed=seed,
+    )
+    scale = _heat_scale(Detector(manifest, extractor, flow, device), held_out, progress)
+    detector = Detector(manifest.model_copy(update={"heat_scale": scale}), extractor, flow, device)
+    report = FitReport(
+        n_train=len(training),
+        n_calibration=len(held_out),
+        n_skipped=len(pictures.skipped),
+        features_s=features_s,
+        fit_s=fit_s,
+        calibration_s=clock.lap(),
+        final_loss=final_loss,
+        threshold=calibration.threshold,
+        rate_requested=false_alarm_rate,
+        rate_possible=calibration.rate_possible,
+        rate_upper_bound=calibration.rate_upper_bound(),
+        warnings=_warnings(pictures, calibration),
+    )
+    return FittedModel(detector, report)
+
+
+def split(pictures: PictureSet, false_alarm_rate: float, seed: int) -> tuple[PictureSet, PictureSet]:
+    """Hold pictures out for calibration: one in five, drawn by seed.
+
+    More, up to half, where that is just what the false-alarm rate needs; where even half would not do, one in five again.
+
+    Returns:
+        The training pictures and the calibration pictures.
+    """
+    count = len(pictures)
+    held_out, needed = math.ceil(count / CALIBRATION_SHARE), pictures_needed(false_alarm_rate)
+    if held_out < needed <= count // 2:
+        held_out = needed
+    order = [int(index) for index in np.random.default_rng(seed).permutation(count)]
+    return pictures.subset(sorted(order[held_out:])), pictures.subset(sorted(order[:held_out]))
+
+
+def _calibrate(run: TrainingRun, flow: Flow, held_out: PictureSet, rate: float) -> Calibration:
+    plan = run.preset.scoring_plan(run.seed)
+    features = set_features(run, held_out, plan.draw(len(held_out)), Stage.CALIBRATION)
+    scores = score_views(flow, features.flatten(0, 1).to(run.device), plan.count).cpu().numpy()
+    try:
+        return calibrate(scores, rate)
+    except CalibrationError as error:
+        raise TrainingSetError(f"no threshold can be set: {error}") from error
+
+
+def _heat_scale(detector: Detector, held_out: PictureSet, progress: Progress) -> float:
+    """The hottest pixel of the heatmaps of up to 16 held-out pictures, made with a scale of 1."""
+    some = held_out.subset(range(min(HEAT_SCALE_PICTURES, len(held_out))))
+    hottest = 0.0
+    progress(Stage.HEATMAPS, 0, len(some))
+    for done, (picture,) in enumerate(some.chunks(1), start=1):
+        hottest = max(hottest, float(detector.heatmap([picture]).max()))
+        progress(Stage.HEATMAPS, done, len(some))
+    return max(hottest, _LEAST_HEAT)
+
+
+def _warnings(pictures: PictureSet, calibration: Calibration) -> tuple[str, ...]:
+    lines: list[str] = []
+    if pictures.skipped:
+        first = pictures.skipped[0]
+        lines.append(f"{len(pictures.skipped)} files were skipped, first {first.path}: {first.reason}")
+    if not calibration.enough:
+        needed = calibration.pictures_needed
+        lines.append(
+            f"{len(calibration.scores)} held-out pictures can promise a false-alarm rate of "
+            f"{calibration.rate_possible:.2%} at best, not {calibration.rate:.2%}: "
+            f"that needs {needed} held-out ones, {2 * needed} pictures in all"
+        )
+    return tuple(lines)
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the lap before."""
+        before, self._started = self._started, time.perf_counter()
+        return self._started - before

@@ -1,0 +1,27 @@
+"""How long work tells its caller how far it is."""
+
+from enum import StrEnum
+from typing import Protocol
+
+
+class Stage(StrEnum):
+    """Stages of fitting and evaluating; done and total count what the comment says."""
+
+    SCAN = "scan"  # files
+    FEATURES = "features"  # training pictures
+    FIT = "fit"  # epochs
+    CALIBRATION = "calibration"  # held-out pictures
+    HEATMAPS = "heatmaps"  # held-out pictures, for the colour scale
+    TEST = "test"  # test pictures
+    BASELINES = "baselines"  # baselines
+
+
+class Progress(Protocol):
+    """Called with done = 0 when a stage begins, and with done = total when it is finished."""
+
+    def __call__(self, stage: Stage, done: int, total: int, detail: str = "") -> None:
+        """Take note that `done` of `total` are done; `detail` is a few words, such as the loss."""
+
+
+def silent(stage: Stage, done: int, total: int, detail: str = "") -> None:
+    """Take no note."""
