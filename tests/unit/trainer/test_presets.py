@@ -14,7 +14,7 @@ def test_paper_is_the_designs_table() -> None:
 def test_presets_are_found_by_name() -> None:
     assert choose_preset("paper") is PAPER
     assert choose_preset("compact") is COMPACT
-    with pytest.raises(SettingsError, match="'large' is unknown: choose paper or compact"):
+    with pytest.raises(SettingsError, match="'large': paper, compact"):
         choose_preset("large")
 
 
