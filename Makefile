@@ -1,0 +1,46 @@
+# `make help` lists what there is. Everything is installed into .venv from requirements.txt, which pins versions and hashes.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check fmt bench lock browser clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## a virtual environment in .venv with the command `differline`
+
+$(STAMP): requirements.txt pyproject.toml
+	@infra/deploy/install-venv $(PYTHON) $(VENV)
+	@touch $@
+
+demo: install ## simulated cameras, training, scoring and the dashboard on http://127.0.0.1:8501, until Ctrl-C
+	@$(BIN)/differline demo
+
+test: install browser ## all tests, on real engines and a real browser
+	$(BIN)/python -m pytest
+
+check: install ## lint, formatting, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: install ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## measure scorer, training and database on this machine; prints the tables of the README
+	$(BIN)/python tests/bench/bench.py
+
+lock: install ## pin every dependency again, with hashes
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml --output-file requirements.txt
+
+browser: ## Chromium for the end-to-end tests, where it is missing
+	@infra/deploy/install-browser
+
+clean: ## remove what make made; data in .differline stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache differline.egg-info
