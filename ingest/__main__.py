@@ -1,0 +1,233 @@
+"""`differline ingest`: where the service is put together."""
+
+import math
+import signal
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.errors import SettingsError
+from infra.frames import MAX_TEXT
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+    from ingest.gateway import IngestReport
+    from ingest.sources import CapturedPicture
+    from ingest.sources.folder import FolderSource
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",  # flows the paragraphs of the help text
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Send frames to the line: the pictures of a folder, or of a simulated camera.",
+)
+
+CameraOption = Annotated[str, typer.Option("--camera", help="Name of the camera; its frames stay in order.")]
+ProductOption = Annotated[str, typer.Option("--product", help="What is on the pictures; chooses the model.")]
+JobOption = Annotated[str | None, typer.Option("--job", help="Job or order that the frames belong to.")]
+FpsOption = Annotated[
+    float | None, typer.Option("--fps", help="Frames a second at most.", show_default="as fast as the bus takes them")
+]
+
+
+@app.command()
+def folder(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with *.jpg, *.jpeg and *.png, at any depth.")
+    ],
+    *,
+    camera: CameraOption,
+    product: ProductOption,
+    fps: FpsOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and send what is added, once it is whole.")] = False,
+    job: JobOption = None,
+) -> None:
+    """Send the pictures of a folder, sorted by path, byte for byte.
+
+    Broken files are sent too: the scorer keeps them as dead letters with their reason. A frame counts as captured when its
+    file is read; its part id is the path below DIR without suffix. A file larger than DIFFERLINE_MAX_FRAME_BYTES cannot be
+    sent: it is named and counted at the end.
+    """
+    from infra.settings import load_settings
+    from ingest.sources.folder import FolderSource
+    from ingest.sources.watched import WatchedFolder
+
+    _check_names(camera=camera, product=product, job=job)
+    _check_fps(fps)
+    if not directory.is_dir():
+        raise SettingsError(f"{directory} is not a folder")
+    settings = load_settings()
+    source = FolderSource(directory, max_bytes=settings.max_frame_bytes, job_id=job)
+    if not watch and not source.files():
+        raise SettingsError(f"{directory} holds no pictures (*.jpg, *.jpeg, *.png)")
+    with _stop_on_signal() as stop:
+        pictures = WatchedFolder(source, stop) if watch else source
+        report = _send(settings, pictures, stop, camera=camera, product=product, fps=fps)
+    _print_report(report, camera, settings, source)
+
+
+@app.command()
+def simulate(
+    *,
+    product: ProductOption,
+    camera: Annotated[
+        str | None, typer.Option("--camera", help="Name of the camera; needed unless --to-folder is given.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="How many frames.", show_default="until Ctrl-C")
+    ] = None,
+    fps: FpsOption = None,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Chooses the sequence of pictures; the same seed repeats it.")
+    ] = 0,
+    defect_rate: Annotated[float, typer.Option("--defect-rate", help="Chance of a defect, from 0 to 1.")] = 0.1,
+    job: JobOption = None,
+    to_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--to-folder",
+            metavar="DIR",
+            help="Write the pictures instead of sending them, as in MVTec AD: train/good at --defect-rate 0, "
+            "test/KIND otherwise. Needs --frames.",
+        ),
+    ] = None,
+) -> None:
+    """Send the pictures of a simulated camera: machined parts on a belt, some with a defect, the truth in the message.
+
+    The product's name decides what the part looks like: a name with gear, flange, bracket, washer or link in it is one of
+    those, any other name is one of them by chance. Kinds of defects: scratch, crack, blowhole, stain, missing_hole,
+    chipped_edge, foreign_fibre.
+    """
+    from infra.settings import load_settings
+    from ingest.sources.simulator import SimulatedCamera
+
+    _check_names(camera=camera, product=product, job=job)
+    _check_fps(fps)
+    if not 0 <= defect_rate <= 1:
+        raise SettingsError(f"--defect-rate must lie between 0 and 1, not {defect_rate}")
+    source = SimulatedCamera(product, seed=seed, defect_rate=defect_rate, frames=frames, job_id=job)
+    with _stop_on_signal() as stop:
+        if to_folder is not None:
+            _write(source, to_folder, frames, defect_rate, stop)
+            return
+        if camera is None:
+            raise SettingsError("--camera is needed to send frames (or --to-folder to write them)")
+        settings = load_settings()
+        report = _send(settings, source, stop, camera=camera, product=product, fps=fps)
+    _print_report(report, camera, settings)
+
+
+def _send(
+    settings: "Settings",
+    pictures: "Iterable[CapturedPicture]",
+    stop: threading.Event,
+    *,
+    camera: str,
+    product: str,
+    fps: float | None,
+) -> "IngestReport":
+    """Put the engines, the bus, the ledger and the gateway together, and send."""
+    from functools import partial
+
+    from infra.bus.connect import open_producer
+    from infra.engines import running_engines
+    from infra.frames import new_id
+    from infra.store.connect import open_database
+    from infra.store.runs import report_accepted
+    from infra.telemetry import configure_logging
+    from ingest.gateway import Camera, Gateway
+    from ingest.ledger import AcceptedReporter
+
+    configure_logging(settings.log_level)
+    run = new_id()
+    kind = Camera(camera, product, settings.frames_topic, settings.max_frame_bytes, settings.bus_send_timeout_s, fps)
+    with running_engines(settings) as engines:
+        producer = open_producer(settings, engines)
+        database = open_database(engines.database_url, pool_size=1)
+        try:
+            with AcceptedReporter(partial(report_accepted, database, camera, run)) as reporter:
+                gateway = Gateway(producer, kind, stop=stop, on_accepted=reporter.accepted, run=run)
+                return gateway.send_all(pictures)
+        finally:
+            producer.close()
+            database.dispose()
+
+
+def _write(
+    pictures: "Iterable[CapturedPicture]", target: Path, frames: int | None, defect_rate: float, stop: threading.Event
+) -> None:
+    from ingest.dataset import write_dataset
+
+    if frames is None:
+        raise SettingsError("--to-folder needs --frames")
+    counts = write_dataset(pictures, target, training=defect_rate == 0, stop=stop)
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+    typer.echo(f"wrote {counts.total()} pictures to {target}: {kinds or 'none'}")
+
+
+def _print_report(
+    report: "IngestReport", camera: str, settings: "Settings", source: "FolderSource | None" = None
+) -> None:
+    """Say what became of the run; the exit code stays 0, for what was refused was said and never accepted."""
+    stopped = ", stopped on request" if report.stopped else ""
+    typer.echo(f"{camera}: the bus accepted {report.accepted} frames in run {report.run}{stopped}")
+    limit = f"larger than {settings.max_frame_bytes} bytes, the limit of a frame"
+    _print_left_out(limit, report.refused, report.refused_names)
+    if source is not None:
+        _print_left_out("not readable", source.unreadable, source.unreadable_names)
+
+
+def _print_left_out(why: str, count: int, names: list[str]) -> None:
+    if count:
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        typer.echo(f"NOT sent, {why}: {count} ({', '.join(names)}{more})", err=True)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one acts as always."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask_to_stop(*_: object) -> None:
+        stop.set()
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, ask_to_stop)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+def _check_names(**names: str | None) -> None:
+    """Refuse what a frame message cannot carry.
+
+    Raises:
+        SettingsError: A name is empty, too long, has a NUL or is not text.
+    """
+    for option, name in names.items():
+        if name is None:
+            continue
+        if not name.strip():
+            raise SettingsError(f"--{option} is empty")
+        if len(name) > MAX_TEXT:
+            raise SettingsError(f"--{option} has {len(name)} characters, at most {MAX_TEXT} are possible")
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):  # Cs: bytes that are not UTF-8
+            raise SettingsError(f"--{option} holds control characters or bytes that are not UTF-8")
+
+
+def _check_fps(fps: float | None) -> None:
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise SettingsError(f"--fps must be a number above 0, not {fps}")

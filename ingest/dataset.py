@@ -1,0 +1,47 @@
+"""Writes simulated pictures as a folder in the layout of MVTec AD, to train and evaluate on."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from infra.errors import SettingsError
+from ingest.sources import CapturedPicture
+
+_UNKNOWN = "unknown"
+
+
+def write_dataset(
+    pictures: Iterable[CapturedPicture], target: Path, *, training: bool, stop: threading.Event
+) -> Counter[str]:
+    """Write pictures to `train/good` or `test/KIND` below a folder, named by their number.
+
+    Args:
+        pictures: With their ground truth.
+        target: The folder; made where it is missing.
+        training: To `train/good`, otherwise to `test/KIND`.
+        stop: Ends the writing after the picture in hand when set.
+
+    Returns:
+        How many pictures of each kind were written.
+
+    Raises:
+        SettingsError: `train/good` or `test` holds something already (two seeds in one folder would pass for one set), or
+            the folder cannot be written.
+    """
+    branch = target / "train" / "good" if training else target / "test"
+    counts: Counter[str] = Counter()
+    try:
+        if branch.exists() and any(branch.iterdir()):
+            raise SettingsError(f"{branch} is not empty; name another folder or empty it")
+        for index, picture in enumerate(pictures):
+            if stop.is_set():
+                break
+            kind = picture.simulated or _UNKNOWN
+            folder = branch if training else branch / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{index:06d}.jpg").write_bytes(picture.body)
+            counts[kind] += 1
+    except OSError as error:
+        raise SettingsError(f"cannot write to {branch}: {error.strerror or error}") from error
+    return counts
