@@ -16,6 +16,8 @@ def write_dataset(
 ) -> Counter[str]:
     """Write pictures to `train/good` or `test/KIND` below a folder, named by their number.
 
+    A folder that begins with the same picture is written again, so that what was interrupted can be repeated.
+
     Args:
         pictures: With their ground truth.
         target: The folder; made where it is missing.
@@ -26,21 +28,23 @@ def write_dataset(
         How many pictures of each kind were written.
 
     Raises:
-        SettingsError: `train/good` or `test` holds something already (two seeds in one folder would pass for one set), or
-            the folder cannot be written.
+        SettingsError: `train/good` or `test` holds another set (two seeds in one folder would pass for one set), or the
+            folder cannot be written.
     """
     branch = target / "train" / "good" if training else target / "test"
     counts: Counter[str] = Counter()
     try:
-        if branch.exists() and any(branch.iterdir()):
-            raise SettingsError(f"{branch} is not empty; name another folder or empty it")
+        occupied = branch.exists() and any(branch.iterdir())
         for index, picture in enumerate(pictures):
             if stop.is_set():
                 break
             kind = picture.simulated or _UNKNOWN
             folder = branch if training else branch / kind
+            path = folder / f"{index:06d}.jpg"
+            if index == 0 and occupied and not (path.is_file() and path.read_bytes() == picture.body):
+                raise SettingsError(f"{branch} holds other pictures; name another folder or empty it")
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{index:06d}.jpg").write_bytes(picture.body)
+            path.write_bytes(picture.body)
             counts[kind] += 1
     except OSError as error:
         raise SettingsError(f"cannot write to {branch}: {error.strerror or error}") from error

@@ -32,8 +32,16 @@ def test_two_sets_are_not_mixed_in_one_folder(tmp_path: Path) -> None:
     stop = threading.Event()
     write_dataset(SimulatedCamera("plate", seed=1, defect_rate=0, frames=1), tmp_path, training=True, stop=stop)
     write_dataset(SimulatedCamera("plate", seed=2, defect_rate=1, frames=1), tmp_path, training=False, stop=stop)
-    with pytest.raises(SettingsError, match="not empty"):
+    with pytest.raises(SettingsError, match="holds other pictures"):
         write_dataset(SimulatedCamera("plate", seed=3, defect_rate=0, frames=1), tmp_path, training=True, stop=stop)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_a_set_that_was_interrupted_can_be_written_again(tmp_path: Path, rate: float) -> None:
+    for frames in (2, 5):
+        camera = SimulatedCamera("plate", seed=1, defect_rate=rate, frames=frames)
+        write_dataset(camera, tmp_path, training=rate == 0, stop=threading.Event())
+    assert len(names(tmp_path)) == 5
 
 
 def test_a_target_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
