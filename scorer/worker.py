@@ -17,7 +17,7 @@ from tenacity import (
     retry_if_exception_type,
     sleep_using_event,
     stop_when_event_set,
-    wait_exponential_jitter,
+    wait_random_exponential,
 )
 
 from infra.bus import Consumer, Partition, Record
@@ -155,7 +155,7 @@ class Worker:
 
         retry = Retrying(
             retry=retry_if_exception_type(TransientError),
-            wait=wait_exponential_jitter(0.1, max=_LONGEST_PAUSE_S),
+            wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE_S),
             stop=stop_when_event_set(self.stop),
             sleep=sleep_using_event(self.stop),
             before_sleep=tell,

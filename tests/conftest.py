@@ -1,7 +1,9 @@
 """Fixtures of all tests: real engines in a folder of their own, one clean database for each test that asks."""
 
+import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,24 @@ from infra.store.schema import migrate
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+def engines() -> Iterator[Engines]:
     """The embedded PostgreSQL and Redis, started once for the whole run."""
-    with running_engines(Settings(data_dir=tmp_path_factory.mktemp("engines"))) as running:
+    with _engine_folder() as folder, running_engines(Settings(data_dir=folder)) as running:
         yield running
+
+
+@pytest.fixture
+def engine_folder() -> Iterator[Path]:
+    """An empty folder for engines of the test's own."""
+    with _engine_folder() as folder:
+        yield folder
+
+
+@contextmanager
+def _engine_folder() -> Iterator[Path]:
+    """Not pytest's tmp_path: a second pytest of root closes that folder to the account that PostgreSQL runs under."""
+    with tempfile.TemporaryDirectory(prefix="differline-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

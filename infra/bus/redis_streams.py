@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 import redis
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from infra.bus.protocol import Partition, Record
 from infra.errors import BusAwayError, BusFullError, TransientError
@@ -54,7 +54,7 @@ class RedisStreamsProducer:
             arguments += [name, text]
         retry = Retrying(
             retry=retry_if_exception_type(TransientError),
-            wait=wait_exponential_jitter(0.005, max=0.5),
+            wait=wait_random_exponential(multiplier=0.01, max=0.5),
             stop=stop_after_delay(timeout_s),
         )
         try:

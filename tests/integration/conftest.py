@@ -1,0 +1,45 @@
+"""A small but real model: fitted once, registered by the tests that need it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from infra.pictures import RgbPicture
+from infra.settings import Settings
+from infra.store.models import RegisteredModel
+from scorer.detector import load_extractor
+from trainer.fit import FittedModel, fit
+from trainer.images import drawn_pictures
+from trainer.presets import COMPACT
+from trainer.register import register
+
+SMALL = replace(COMPACT, blocks=2, hidden=16, epochs=2, bank_views=1, epoch_views=1, scoring_views=1, heatmap_views=1)
+
+
+def part_picture(seed: int) -> RgbPicture:
+    """A grey part with grain; the seed moves it a little."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:60, 0:80]
+    part = 120 + 60 * (np.hypot(rows - 30 - random.normal(), columns - 40 - random.normal()) < 20)
+    return np.clip(part[..., None] + random.normal(0, 4, (60, 80, 1)), 0, 255).repeat(3, axis=2).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def fitted() -> FittedModel:
+    """A detector of `part_picture`s with one view; the pictures of seeds 0 to 29 were seen in training."""
+    pictures = drawn_pictures([part_picture(seed) for seed in range(30)])
+    return fit(pictures, "part", SMALL, load_extractor("random", 0), false_alarm_rate=0.2)
+
+
+@pytest.fixture
+def put_in_force(database: sa.Engine, settings: Settings, fitted: FittedModel) -> Callable[[], RegisteredModel]:
+    """Register the small model for the product `part`; again for a next version."""
+
+    def put() -> RegisteredModel:
+        return register(database, Path(settings.models_folder), fitted, "test", lambda _: None)
+
+    return put

@@ -1,0 +1,66 @@
+import hashlib
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from infra.bus import Partition, Record
+from infra.errors import DeadLetterReason
+from infra.pictures import encode_jpeg, encode_png
+from infra.store.tables import NoVerdictReason
+from scorer.decode import DeadFrame, DecodedFrame, decode_record, unusable
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MAX_PIXELS = 1_000_000
+GRADIENT = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (1, 48, 3))
+
+
+def record(body: bytes, **headers: str) -> Record:
+    texts = {"ce_source": "cam", "ce_product": "p", **headers}
+    pairs = tuple((name, text.encode()) for name, text in texts.items())
+    return Record(Partition("frames", 2), 7, b"cam", pairs, body, NOW)
+
+
+def test_a_good_frame_comes_out_as_its_picture_with_a_checked_hash() -> None:
+    body = encode_png(GRADIENT)
+    frame = decode_record(record(body, ce_sha256=hashlib.sha256(body).hexdigest().upper()), MAX_PIXELS)
+    assert isinstance(frame, DecodedFrame)
+    assert np.array_equal(frame.picture, GRADIENT)
+    assert frame.sha256 == hashlib.sha256(body).hexdigest()
+    assert frame.unusable is None
+
+
+def test_a_frame_without_id_is_named_by_its_position() -> None:
+    frame = decode_record(record(encode_png(GRADIENT)), MAX_PIXELS)
+    assert isinstance(frame, DecodedFrame)
+    assert frame.message.frame_id == "frames/2/7"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [
+        (b"", {}, DeadLetterReason.EMPTY_BODY),
+        (b"", {"ce_sha256": "0" * 64}, DeadLetterReason.EMPTY_BODY),
+        (b"not a picture", {}, DeadLetterReason.NOT_AN_IMAGE),
+        (encode_jpeg(GRADIENT)[:200], {}, DeadLetterReason.BROKEN_IMAGE),
+        (encode_png(GRADIENT), {"ce_sha256": "0" * 64}, DeadLetterReason.HASH_MISMATCH),
+        (encode_png(np.zeros((1001, 1000, 3), np.uint8)), {}, DeadLetterReason.TOO_MANY_PIXELS),
+        (encode_png(GRADIENT), {"ce_type": "other.v1"}, DeadLetterReason.UNSUPPORTED_TYPE),
+    ],
+)
+def test_what_cannot_be_judged_is_dead_with_its_reason(
+    body: bytes, headers: dict[str, str], reason: DeadLetterReason
+) -> None:
+    dead = decode_record(record(body, ce_run="r", ce_sequence="3", **headers), MAX_PIXELS)
+    assert isinstance(dead, DeadFrame)
+    assert dead.reason == reason
+    assert (dead.traces.camera, dead.traces.run, dead.traces.sequence) == ("cam", "r", 3)
+
+
+def test_black_and_over_exposed_pictures_cannot_be_judged_but_dark_and_bright_parts_can() -> None:
+    noise = np.random.default_rng(0).integers(0, 4, (64, 64, 3), np.uint8)
+    assert unusable(noise) == NoVerdictReason.BLACK
+    assert unusable(255 - noise) == NoVerdictReason.OVER_EXPOSED
+    assert unusable(noise + 20) is None
+    assert unusable(235 - noise) is None
+    assert unusable(np.full((64, 64, 3), 128, np.uint8)) is None

@@ -1,0 +1,54 @@
+"""From a fitted model to a version in force: the artifact on disk first, then its row, then the signal."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from infra.frames import new_id
+from infra.store.models import NewModel, RegisteredModel, register_in_force
+from trainer.fit import FittedModel
+
+
+def register(
+    database: sa.Engine, models_folder: Path, fitted: FittedModel, who: str, announce: Callable[[str], None]
+) -> RegisteredModel:
+    """Save a model and put it in force.
+
+    The row is written last, so a crash leaves an unused folder at most and the model in force stays.
+
+    Args:
+        database: The registry.
+        models_folder: Where artifacts live.
+        fitted: The model.
+        who: Who trained it.
+        announce: Tells the scorers, by product; they also look for themselves.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
+    """
+    manifest, report = fitted.detector.manifest, fitted.report
+    folder = models_folder / hashlib.sha256(manifest.product.encode()).hexdigest()[:12] / new_id()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    hashes = fitted.save(folder)
+    registered = register_in_force(
+        database,
+        NewModel(
+            product=manifest.product,
+            folder=str(folder),
+            flow_sha256=hashes.flow,
+            manifest_sha256=hashes.manifest,
+            preset=manifest.preset,
+            threshold=manifest.threshold,
+            false_alarm_rate=manifest.false_alarm_rate,
+            attainable_rate=max(manifest.false_alarm_rate, report.rate_possible),
+            views=manifest.views.count,
+            heat_scale=manifest.heat_scale,
+            training_frames=report.n_train,
+            calibration_frames=report.n_calibration,
+            registered_by=who,
+        ),
+    )
+    announce(registered.product)
+    return registered
