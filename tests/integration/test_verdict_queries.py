@@ -1,0 +1,213 @@
+"""The dashboard's questions, asked of a real PostgreSQL that holds 100,000 verdicts."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from infra.engines import Engines
+from infra.store import verdicts as store
+from infra.store.alerts import AlertKey, list_alerts_query
+from infra.store.connect import open_database
+from infra.store.schema import migrate
+from infra.store.tables import AlertState, VerdictState, ensure_day_partitions
+
+NOW = datetime(2026, 3, 3, 18, tzinfo=UTC)
+FRAMES = 100_000
+CAMERAS = ["cam-0", "cam-1", "cam-2", "cam-3"]
+
+# Four cameras over two days; one frame in 50 is a DEFECT and one in 500 has no verdict.
+_FILL = """
+INSERT INTO verdicts (received_at, frame_id, result_id, topic, partition, bus_offset, camera, product, sha256, captured_at,
+                      scored_at, state, reason, model_id, score, p_value, threshold, views)
+SELECT :now - n * interval '1.6 s', 'frame-' || n, 'result-' || n, 'frames', n % 4, n, 'cam-' || n % 4, 'tile', repeat('0', 64),
+       :now, :now, v.state, CASE v.state WHEN 'NO_VERDICT' THEN 'black' END, :model,
+       CASE v.state WHEN 'DEFECT' THEN 30 + n % 7 WHEN 'GOOD' THEN 10 + n % 7 ELSE 'NaN'::double precision END, 0.5, 20, 8
+FROM generate_series(0, :frames - 1) AS n,
+     LATERAL (SELECT CASE WHEN n % 50 = 7 THEN 'DEFECT' WHEN n % 500 = 8 THEN 'NO_VERDICT' ELSE 'GOOD' END AS state) AS v
+"""
+_ALERTS = """
+INSERT INTO alerts (kind, camera, product, received_at, frame_id, state, opened_at)
+SELECT 'defect', camera, product, received_at, frame_id, CASE WHEN bus_offset % 3 = 0 THEN 'open' ELSE 'acknowledged' END,
+       received_at
+FROM verdicts WHERE state = 'DEFECT'
+"""
+_LEDGER = """
+INSERT INTO ledger_counts SELECT camera, state, coalesce(reason, ''), count(*) FROM verdicts GROUP BY 1, 2, 3
+UNION ALL SELECT '', 'DEAD_LETTER', 'missing_camera', 1
+"""
+
+
+def add_model(connection: sa.Connection) -> int:
+    """A model row, for verdicts to point at."""
+    return connection.execute(
+        sa.text(
+            "INSERT INTO models (product, version, state, folder, flow_sha256, manifest_sha256, preset, threshold, "
+            "false_alarm_rate, attainable_rate, views, heat_scale, training_frames, calibration_frames, registered_by) "
+            "VALUES ('tile', 4, 'in_force', 'f', 'a', 'b', 'compact', 20, 0.01, 0.01, 8, 1, 100, 100, 'test') RETURNING id"
+        )
+    ).scalar_one()
+
+
+def fill(database: sa.Engine, frames: int) -> None:
+    with database.begin() as connection:
+        ensure_day_partitions(connection, (NOW - timedelta(days=6)).date(), 9)
+        connection.execute(sa.text(_FILL), {"now": NOW, "model": add_model(connection), "frames": frames})
+        connection.execute(sa.text(_ALERTS))
+        connection.execute(sa.text(_LEDGER))
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE verdicts"))
+        connection.execute(sa.text("VACUUM ANALYZE alerts"))
+
+
+@pytest.fixture(scope="module")
+def filled(engines: Engines, template_database: str) -> Iterator[sa.Engine]:
+    """A database with 100,000 verdicts, filled once; tests only read it."""
+    url = sa.make_url(engines.database_url)
+    admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f'CREATE DATABASE test_verdict_queries TEMPLATE "{template_database}"'))
+    database = open_database(url.set(database="test_verdict_queries").render_as_string(hide_password=False))
+    migrate(database, NOW)
+    fill(database, FRAMES)
+    yield database
+    database.dispose()
+    with admin.connect() as connection:
+        connection.execute(sa.text("DROP DATABASE test_verdict_queries WITH (FORCE)"))
+    admin.dispose()
+
+
+def plan_nodes(database: sa.Engine, query: sa.Select[Any]) -> Iterator[dict[str, Any]]:
+    """Every step that PostgreSQL really took for a query."""
+    compiled = query.compile(dialect=database.dialect, compile_kwargs={"render_postcompile": True})
+    with database.connect() as connection:
+        (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {compiled}", compiled.params).scalar_one()
+    waiting = [plan["Plan"]]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", [])
+        yield node
+
+
+def rows_read(node: dict[str, Any]) -> float:
+    return node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+
+
+def test_no_question_of_the_dashboard_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine) -> None:
+    with filled.connect() as connection:
+        middle = connection.execute(sa.text("SELECT opened_at, id FROM alerts ORDER BY id LIMIT 1 OFFSET 900")).one()
+    after = AlertKey(middle.opened_at, middle.id)
+    questions = {
+        "latest": store.latest_verdicts_query(CAMERAS),
+        "series of 1 h": store.score_series_query("cam-1", NOW - timedelta(hours=1), NOW),
+        "series of 8 h": store.score_series_query("cam-1", NOW - timedelta(hours=8), NOW),
+        "by frame": store.verdict_query("frame-500", None),
+        "by frame and time": store.verdict_query("frame-500", NOW - timedelta(seconds=800)),
+        "open alerts": list_alerts_query(AlertState.OPEN, after, 20),
+        "all alerts": list_alerts_query(None, after, 20),
+    }
+    for name, query in questions.items():
+        scans = [
+            node
+            for node in plan_nodes(filled, query)
+            if node.get("Relation Name", "").startswith(("verdicts", "alerts"))
+        ]
+        assert scans, name
+        read_through = [scan["Relation Name"] for scan in scans if scan["Node Type"] == "Seq Scan" and rows_read(scan)]
+        assert not read_through, f"{name} reads through {read_through}"
+
+
+def test_what_is_shown_is_all_that_is_read(filled: sa.Engine) -> None:
+    latest = sum(
+        rows_read(node) for node in plan_nodes(filled, store.latest_verdicts_query(CAMERAS)) if "Index Name" in node
+    )
+    assert latest <= 10 * len(CAMERAS)
+    first = list_alerts_query(AlertState.OPEN, None, 20)
+    assert sum(rows_read(node) for node in plan_nodes(filled, first) if "Index Name" in node) <= 3 * 20
+
+
+def test_cameras_are_those_of_the_ledger_by_name(database: sa.Engine) -> None:
+    fill(database, 100)
+    with database.begin() as connection:
+        connection.execute(sa.text("INSERT INTO camera_runs (camera, run) VALUES ('a new one', 'r'), ('cam-2', 'r')"))
+    assert store.cameras(database) == ["a new one", *CAMERAS]
+
+
+def test_the_latest_verdict_of_each_camera(filled: sa.Engine) -> None:
+    latest = store.latest_verdicts(filled, [*CAMERAS, "unheard of"])
+    assert {camera: verdict.frame_id for camera, verdict in latest.items()} == {
+        "cam-0": "frame-0",
+        "cam-1": "frame-1",
+        "cam-2": "frame-2",
+        "cam-3": "frame-3",
+    }
+    assert latest["cam-0"].model_version == 4
+    assert latest["cam-0"].received_at == NOW
+    assert store.latest_verdicts(filled, []) == {}
+
+
+@pytest.mark.parametrize("hours", [0.25, 1, 8, 48])
+def test_a_series_is_thin_and_keeps_every_peak_and_every_count(filled: sa.Engine, hours: float) -> None:
+    since = NOW - timedelta(hours=hours)
+    series = store.score_series(filled, "cam-3", since, NOW)
+    with filled.connect() as connection:
+        truth = connection.execute(
+            sa.text(
+                "SELECT count(*) AS frames, count(*) FILTER (WHERE state = 'DEFECT') AS defects, "
+                "min(score) FILTER (WHERE state <> 'NO_VERDICT') AS lowest, "
+                "max(score) FILTER (WHERE state <> 'NO_VERDICT') AS highest "
+                "FROM verdicts WHERE camera = 'cam-3' AND received_at > :since"
+            ),
+            {"since": since},
+        ).one()
+    assert len(series.buckets) <= store.SERIES_BUCKETS + 1
+    assert (series.frames, series.defects) == (truth.frames, truth.defects)
+    assert min(bucket.lowest for bucket in series.buckets if bucket.lowest is not None) == truth.lowest
+    assert max(bucket.highest for bucket in series.buckets if bucket.highest is not None) == truth.highest
+    assert [bucket.at for bucket in series.buckets] == sorted(bucket.at for bucket in series.buckets)
+
+
+def test_a_frame_without_a_verdict_has_no_place_among_the_scores(filled: sa.Engine) -> None:
+    """Frame 8 of camera 0 has NaN for a score."""
+    at = NOW - timedelta(seconds=8 * 1.6)
+    series = store.score_series(filled, "cam-0", at - timedelta(seconds=0.1), at)
+    (alone,) = series.buckets
+    assert (alone.at, alone.lowest, alone.highest, alone.threshold) == (at, None, None, None)
+    assert (series.frames, series.defects, series.no_verdicts) == (1, 0, 1)
+
+
+def test_a_bucket_keeps_its_frames_while_the_window_moves(filled: sa.Engine) -> None:
+    window = timedelta(hours=1)
+    before = store.score_series(filled, "cam-1", NOW - window - timedelta(seconds=2), NOW - timedelta(seconds=2))
+    after = store.score_series(filled, "cam-1", NOW - window, NOW)
+    inner = set(before.buckets[2:-1])  # the window's ends cut through a bucket
+    assert inner
+    assert inner <= set(after.buckets)
+
+
+def test_a_verdict_by_its_frame(filled: sa.Engine) -> None:
+    found = store.verdict(filled, "frame-57")
+    assert found is not None
+    assert (found.state, found.camera, found.score, found.model_version) == (VerdictState.DEFECT, "cam-1", 31.0, 4)
+    assert store.verdict(filled, "frame-57", found.received_at) == found
+    assert store.verdict(filled, "frame-57", found.received_at + timedelta(days=1)) is None
+    assert store.verdict(filled, "no such frame") is None
+
+
+def test_of_a_frame_id_that_was_used_again_the_newest_counts(database: sa.Engine) -> None:
+    fill(database, 100)
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE verdicts SET frame_id = 'frame-9' WHERE frame_id = 'frame-90'"))
+    found = store.verdict(database, "frame-9")
+    assert found is not None
+    assert found.received_at == NOW - timedelta(seconds=9 * 1.6)
+
+
+def test_a_heatmap_belongs_to_one_frame_at_one_time(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        ensure_day_partitions(connection, NOW.date(), 1)
+        connection.execute(sa.text("INSERT INTO heatmaps VALUES (:at, 'frame-1', 'png')"), {"at": NOW})
+    assert store.heatmap(database, "frame-1", NOW) == b"png"
+    assert store.heatmap(database, "frame-1", NOW + timedelta(seconds=1)) is None
