@@ -1,0 +1,1 @@
+"""The pages, one file each; app.py decides how they hang together."""

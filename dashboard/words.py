@@ -1,0 +1,100 @@
+"""How verdicts, times and numbers are said; one place, so that every page says them alike.
+
+Badges, labels and captions are Markdown: only our own words go there. What comes from outside goes to `st.text` or a table.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+from infra.store.tables import AlertState, NoVerdictReason, VerdictState
+
+BadgeColor = Literal["blue", "orange", "gray"]
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A word with a sign and a colour, so that nobody has to tell it by the colour alone."""
+
+    label: str
+    icon: str
+    color: BadgeColor
+
+    def show(self) -> None:
+        """Draw it."""
+        st.badge(self.label, icon=self.icon, color=self.color)
+
+
+_VERDICTS = {
+    VerdictState.GOOD: Badge("GOOD", ":material/check:", "blue"),
+    VerdictState.DEFECT: Badge("DEFECT", ":material/close:", "orange"),
+    VerdictState.NO_VERDICT: Badge("NO VERDICT", ":material/question_mark:", "gray"),
+}
+_ALERTS = {
+    AlertState.OPEN: Badge("open", ":material/notifications_active:", "orange"),
+    AlertState.ACKNOWLEDGED: Badge("acknowledged", ":material/done_all:", "gray"),
+}
+_REASONS = {
+    NoVerdictReason.UNKNOWN_PRODUCT: "the product is not known",
+    NoVerdictReason.NO_MODEL: "the product has no model",
+    NoVerdictReason.MODEL_REFUSED: "the model was refused",
+    NoVerdictReason.SCORE_NOT_FINITE: "the score is not a number",
+    NoVerdictReason.BLACK: "the picture is black",
+    NoVerdictReason.OVER_EXPOSED: "the picture is over-exposed",
+}
+
+
+def verdict_badge(state: VerdictState) -> Badge:
+    """Return the badge of a verdict."""
+    return _VERDICTS[state]
+
+
+def alert_badge(state: AlertState) -> Badge:
+    """Return the badge of an alert."""
+    return _ALERTS[state]
+
+
+def no_verdict_reason(reason: str | None) -> str:
+    """Say why there is no verdict, in our own words."""
+    try:
+        return _REASONS[NoVerdictReason(reason or "")]
+    except (ValueError, KeyError):
+        return "no verdict, for a reason that this dashboard does not know"
+
+
+def time_zone() -> tzinfo:
+    """Return the time zone of the person who looks; UTC where the browser does not tell."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
+def local_time(at: datetime | None, zone: tzinfo) -> str:
+    """Say a time to the millisecond, with its zone, e.g. `2026-03-01 14:05:09.120 CET`."""
+    if at is None:
+        return "—"
+    local = at.astimezone(zone)
+    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d} {local.tzname() or ''}".rstrip()
+
+
+def age(elapsed: timedelta) -> str:
+    """Say how long ago something was, e.g. `4 s ago`, `12 min ago`; a clock that runs ahead counts as now."""
+    seconds = elapsed.total_seconds()
+    for unit_s, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{int(seconds // unit_s)} {unit} ago"
+    return f"{int(seconds)} s ago" if seconds >= 1 else "now"
+
+
+def number(value: float | None) -> str:
+    """Say a score or threshold with four digits; a dash where there is none."""
+    return "—" if value is None else f"{value:.4g}"
+
+
+def count(frames: int, what: str) -> str:
+    """Say a count, e.g. `1,204 frames`."""
+    return f"{frames:,} {what}"

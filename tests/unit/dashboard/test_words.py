@@ -1,0 +1,54 @@
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from dashboard import words
+from infra.store.tables import AlertState, NoVerdictReason, VerdictState
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "now"),
+        (0.4, "now"),
+        (1, "1 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "119 min ago"),
+        (7200, "2 h ago"),
+        (172800, "2 d ago"),
+    ],
+)
+def test_age_is_said_in_the_largest_unit_of_which_there_are_two(seconds: float, said: str) -> None:
+    assert words.age(timedelta(seconds=seconds)) == said
+
+
+def test_a_time_is_said_in_the_zone_of_who_looks() -> None:
+    at = datetime(2026, 3, 1, 13, 5, 9, 120_400, tzinfo=UTC)
+    assert words.local_time(at, ZoneInfo("Europe/Berlin")) == "2026-03-01 14:05:09.120 CET"
+    assert words.local_time(None, UTC) == "—"
+
+
+def test_verdicts_are_told_apart_by_word_sign_and_colour() -> None:
+    badges = [words.verdict_badge(state) for state in VerdictState]
+    for part in ("label", "icon", "color"):
+        assert len({getattr(badge, part) for badge in badges}) == len(VerdictState)
+
+
+def test_every_alert_state_has_a_badge() -> None:
+    assert len({words.alert_badge(state).label for state in AlertState}) == len(AlertState)
+
+
+@pytest.mark.parametrize("reason", list(NoVerdictReason))
+def test_every_reason_is_said_in_our_own_words(reason: NoVerdictReason) -> None:
+    assert "does not know" not in words.no_verdict_reason(reason.value)
+
+
+@pytest.mark.parametrize("reason", [None, "", "**of a later version**"])
+def test_a_reason_that_is_not_known_is_never_repeated_as_markup(reason: str | None) -> None:
+    assert words.no_verdict_reason(reason) == "no verdict, for a reason that this dashboard does not know"
+
+
+def test_numbers_have_four_digits_or_a_dash() -> None:
+    assert [words.number(value) for value in (None, 21.0, -812.3456, 0.00621)] == ["—", "21", "-812.3", "0.00621"]
