@@ -86,6 +86,7 @@ def train_flow(run: TrainingRun, bank: Tensor) -> tuple[Flow, float]:
     if preset.standardize:
         flow.standardize_by(rows)
     flow, rows = flow.to(device).train(), rows.to(device)
+    spread = preset.noise * rows.std(dim=0)
     optimiser = torch.optim.Adam(
         [weight for weight in flow.parameters() if weight.requires_grad], lr=preset.learning_rate
     )
@@ -96,7 +97,8 @@ def train_flow(run: TrainingRun, bank: Tensor) -> tuple[Flow, float]:
         order = epoch_rows(bank.shape[0], bank.shape[1], preset.epoch_views, generator).to(device)
         total = torch.zeros((), device=device)
         for batch in torch.split(order, preset.batch):
-            losses = loss_per_view(*flow(rows[batch]))
+            noise = torch.randn(len(batch), rows.shape[1], generator=generator).to(device)
+            losses = loss_per_view(*flow(rows[batch] + spread * noise))
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(losses.mean())
             optimiser.step()

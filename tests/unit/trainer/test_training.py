@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from infra.errors import TrainingSetError
-from scorer.detector import Extractor, make_views, prepare
+from scorer.detector import Extractor, loss_per_view, make_views, prepare
 from trainer.images import drawn_pictures
 from trainer.presets import Preset
 from trainer.progress import Stage
@@ -42,6 +42,21 @@ def test_a_loss_that_is_no_number_is_an_error(bank: torch.Tensor, tiny: Preset, 
     bank[0, 0, 0] = math.nan
     with pytest.raises(TrainingSetError, match="loss is nan after epoch 1"):
         train_flow(TrainingRun(tiny, extractor, 0, CPU), bank)
+
+
+def test_noise_keeps_held_out_pictures_near_the_training_ones(tiny: Preset, extractor: Extractor) -> None:
+    # Features on a plane of 4 dimensions, as pooled features nearly are.
+    plane = torch.randn(4, 768, generator=torch.Generator().manual_seed(1))
+    seen, unseen = (torch.randn(40, 2, 4, generator=torch.Generator().manual_seed(seed)) @ plane for seed in (2, 3))
+
+    def gap(noise: float) -> float:
+        flow, loss = train_flow(
+            TrainingRun(replace(tiny, noise=noise, epochs=30, learning_rate=1e-3), extractor, 0, CPU), seen
+        )
+        with torch.no_grad():
+            return loss_per_view(*flow(unseen.flatten(0, 1))).mean().item() - loss
+
+    assert gap(0.1) < gap(0.0)
 
 
 def test_an_epoch_looks_at_so_many_views_of_every_picture() -> None:
