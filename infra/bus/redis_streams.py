@@ -1,8 +1,8 @@
 """The frames bus on Redis Streams: for one machine, one reader, positions in PostgreSQL.
 
-A partition is the stream `differline:bus:TOPIC:N`; a message is an entry whose fields are the headers by name, `key` and
-`body`. Entry ids are Redis' own `milliseconds-count`, so offsets keep growing even over a flush. A stream is bounded: the
-producer's script adds only below the bound, and only what is stored is ever trimmed.
+A partition is the stream `differline:bus:TOPIC:N`; a message is an entry whose fields are the headers by name, then `key` and
+`body` (no headers of these names travel). Entry ids are Redis' own `milliseconds-count`, so offsets keep growing even over a
+flush. A stream is bounded: the producer's script adds only below the bound, and only what is stored is ever trimmed.
 """
 
 import zlib
@@ -49,9 +49,10 @@ class RedisStreamsProducer:
 
     def send(self, topic: str, key: bytes, headers: tuple[Header, ...], value: bytes, timeout_s: float) -> None:
         """Add one message; waits while the stream is full or Redis is away, at most `timeout_s`."""
-        arguments: list[bytes | str | int] = [self._max_frames, _KEY, key, _BODY, value]
+        arguments: list[bytes | str | int] = [self._max_frames]
         for name, text in headers:
             arguments += [name, text]
+        arguments += [_KEY, key, _BODY, value]  # last: of two fields with one name the last one counts
         retry = Retrying(
             retry=retry_if_exception_type(TransientError),
             wait=wait_random_exponential(multiplier=0.01, max=0.5),
@@ -72,7 +73,7 @@ class RedisStreamsProducer:
             stream = _STREAM.format(topic=topic, number=zlib.crc32(key) % count)
             added = self._send_script(keys=[stream], args=arguments)
         except redis.ResponseError as error:
-            if "OOM" in str(error):
+            if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error):  # Redis 6 has it in the script's text
                 raise BusFullError(f"Redis is at its memory bound: {error}") from error
             raise BusAwayError(f"the bus refuses: {error}") from error
         except redis.RedisError as error:
