@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fmt bench lock browser clean
+.PHONY: help install demo up down test check fmt bench lock browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: install ## simulated cameras, training, scoring and the dashboard on http://127.0.0.1:8501, until Ctrl-C
 	@$(BIN)/differline demo
+
+up: ## PostgreSQL, Redis and Kafka as servers on this machine, data in .local; prints the settings that use them
+	@infra/deploy/servers up
+
+down: ## stop what `make up` started; data in .local stays
+	@infra/deploy/servers down
 
 test: install browser ## all tests, on real engines and a real browser
 	$(BIN)/python -m pytest
