@@ -24,7 +24,7 @@ app = typer.Typer(add_completion=False, help="Run the whole line on simulated ca
 
 TRAINING_FRAMES = 120
 FALSE_ALARM_RATE = 0.05
-VIEWS = 8  # a quarter of a second a frame on two cores; 64, as in the paper, would take two seconds
+VIEWS = 4  # a quarter of a second a frame on two cores; the 64 of the paper would take four seconds
 DEFECT_RATE = 0.2
 _LOOK_EVERY_S = 2.0
 _STOP_TIMEOUT_S = 30
