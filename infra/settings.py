@@ -15,7 +15,7 @@ from infra.errors import SettingsError
 ENV_PREFIX = "DIFFERLINE_"
 CONFIG_VARIABLE = "DIFFERLINE_CONFIG"
 DEFAULT_CONFIG = "differline.toml"
-_NOT_SETTINGS = (CONFIG_VARIABLE, "DIFFERLINE_TEST_")
+_TEST_PREFIX = "DIFFERLINE_TEST_"
 
 
 class Settings(BaseSettings):
@@ -41,7 +41,9 @@ class Settings(BaseSettings):
         256, ge=1, description="frames that may wait in one partition before the producer must wait"
     )
     bus_send_timeout_s: float = Field(
-        300.0, gt=0, description="how long a producer waits for room, or for an absent bus, before it gives up"
+        300.0,
+        gt=0,
+        description="how long a frame may wait for the bus before ingest reports an error; it goes on trying",
     )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(7, ge=1, description="how far back a frame id is recognised as already judged, in days")
@@ -103,9 +105,9 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: A key is unknown, a value out of range, or the TOML file is missing or broken.
     """
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    known = {CONFIG_VARIABLE} | {ENV_PREFIX + name.upper() for name in Settings.model_fields}
     for variable in os.environ:
-        if variable.startswith(ENV_PREFIX) and variable.upper() not in known and not variable.startswith(_NOT_SETTINGS):
+        if variable.startswith(ENV_PREFIX) and variable.upper() not in known and not variable.startswith(_TEST_PREFIX):
             raise SettingsError(f"unknown setting in the environment: {variable}")
     named = os.environ.get(CONFIG_VARIABLE)
     if named and not Path(named).is_file():

@@ -1,0 +1,199 @@
+"""`make bench`: what this machine does, printed as Markdown. Nothing here asserts a time.
+
+usage: bench.py [--mtd DIR]    DIR: pictures of defect-free tiles for the training row; without it, simulated parts
+"""
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+import torch
+
+from infra.bus import Partition
+from infra.bus.connect import open_producer
+from infra.clock import utc_now
+from infra.engines import Engines, running_engines
+from infra.frames import FrameMessage, new_id, sha256_hex, to_headers
+from infra.pictures import decode
+from infra.settings import Settings
+from infra.store.connect import open_database
+from infra.store.positions import claim
+from infra.store.results import Batch, VerdictRow, write_batch
+from ingest.sources.simulator import SimulatedCamera
+from scorer.__main__ import build_worker
+from scorer.detector import Extractor, load_extractor
+from scorer.judge import StageSeconds
+from trainer.fit import FittedModel, fit
+from trainer.images import drawn_pictures
+from trainer.presets import COMPACT
+from trainer.register import register
+
+VIEWS = (1, 8, 64)
+FRAMES = {1: 64, 8: 32, 64: 6}
+ROWS = 2_000
+ROUNDS = 5
+
+
+def bodies(count: int, seed: int) -> list[bytes]:
+    """Encoded pictures of simulated defect-free parts."""
+    pictures = SimulatedCamera("flange", seed=seed, defect_rate=0.0, frames=count)
+    return [picture.body for picture in pictures]
+
+
+def model(extractor: Extractor, views: int) -> FittedModel:
+    """A model of the compact size; its accuracy does not matter here."""
+    pictures = drawn_pictures([decode(body, 10**7) for body in bodies(20, seed=1)])
+    quick = replace(COMPACT, epochs=1, bank_views=1, epoch_views=1, heatmap_views=1)
+    return fit(pictures, f"flange-{views}", quick, extractor, false_alarm_rate=0.5, views=views)
+
+
+def scorer_row(settings: Settings, engines: Engines, extractor: Extractor, views: int) -> str:
+    """Frames through bus, scorer and PostgreSQL, with the time by stage; heatmaps only as sampled, as in production."""
+    database = open_database(engines.database_url)
+    product = register(database, settings.models_folder, model(extractor, views), "bench", lambda _: None).product
+    producer = open_producer(settings, engines)
+    worker = build_worker(settings, engines, threading.Event())
+    worker.judge.shelf.refresh()
+    for body in bodies(FRAMES[views], seed=2):
+        frame = FrameMessage(new_id(), f"bench-{views}", product, utc_now(), body, sha256=sha256_hex(body))
+        producer.send(settings.frames_topic, b"bench", to_headers(frame), body, timeout_s=60)
+    worker.judge.stages = StageSeconds()
+    started = time.perf_counter()
+    while worker.totals.frames < FRAMES[views]:
+        worker.run(until_idle_s=0)
+    seconds = time.perf_counter() - started
+    stages = vars(worker.judge.stages)
+    shares = " | ".join(f"{1000 * stages[name] / FRAMES[views]:.1f}" for name in stages)
+    for closing in (
+        producer.close,
+        worker.consumer.close,
+        worker.live.close,
+        worker.database.dispose,
+        database.dispose,
+    ):
+        closing()
+    return f"| {views} | {FRAMES[views] / seconds:.2f} | {shares} |"
+
+
+def training_lines(extractor: Extractor, folder: Path | None) -> list[str]:
+    """Training time of `compact`, by stage."""
+    source = folder or drawn_pictures([decode(body, 10**7) for body in bodies(120, seed=3)])
+    report = fit(source, "bench", COMPACT, extractor, false_alarm_rate=0.05).report
+    what = "MTD train/good" if folder else "simulated parts"
+    pictures = f"{report.n_train} + {report.n_calibration} held out"
+    times = f"{report.features_s:.1f} | {report.fit_s:.1f} | {report.calibration_s:.1f}"
+    return [
+        "| compact on | pictures | features s | fit s | calibration s |",
+        "| --- | --- | --- | --- | --- |",
+        f"| {what} | {pictures} | {times} |",
+    ]
+
+
+def row_of(offset: int, model_id: int) -> VerdictRow:
+    """A verdict as the scorer writes it."""
+    now = utc_now()
+    return VerdictRow(
+        received_at=now + timedelta(microseconds=offset),
+        frame_id=new_id(),
+        result_id=new_id(),
+        topic="bench",
+        partition=0,
+        bus_offset=offset,
+        camera=f"cam{offset % 8}",
+        product="bench",
+        part_id=str(offset),
+        job_id=None,
+        run=None,
+        sequence=None,
+        sha256="0" * 64,
+        simulated=None,
+        captured_at=now,
+        scored_at=now,
+        state="GOOD",
+        reason=None,
+        model_id=model_id,
+        score=1.0,
+        p_value=0.5,
+        threshold=2.0,
+        views=8,
+        archive_ref=None,
+        decode_ms=1.0,
+        score_ms=1.0,
+    )
+
+
+def writing_lines(engines: Engines) -> list[str]:
+    """Rows a second into PostgreSQL: our batch by COPY against one INSERT a row, in turns."""
+    database = open_database(engines.database_url)
+    with database.connect() as connection:
+        model_id = connection.scalar(sa.text("SELECT min(id) FROM models"))
+    partition = Partition("bench", 0)
+    mine = claim(database, partition, "bench")
+    offsets = iter(range(0, 10**9, ROWS))
+
+    def by_copy() -> None:
+        start = next(offsets)
+        rows = [row_of(start + index, model_id) for index in range(ROWS)]
+        write_batch(database, [mine], Batch(rows, [], [], {partition: start + ROWS}), dedupe_days=7)
+
+    def by_insert() -> None:
+        start = next(offsets)
+        columns = list(VerdictRow.__dataclass_fields__)
+        statement = sa.text(
+            f"INSERT INTO verdicts ({', '.join(columns)}) VALUES ({', '.join(':' + c for c in columns)})"
+        )
+        with database.begin() as connection:
+            for index in range(ROWS):
+                row = row_of(start + index, model_id)
+                connection.execute(statement, {column: getattr(row, column) for column in columns})
+
+    copied, inserted = zip(*((seconds(by_copy), seconds(by_insert)) for _ in range(ROUNDS)), strict=True)
+    database.dispose()
+    fast, slow = ROWS / statistics.median(copied), ROWS / statistics.median(inserted)
+    return [
+        "| into PostgreSQL, batches of 2,000 | verdicts/s |",
+        "| --- | --- |",
+        f"| COPY, with fence, duplicates, ledger and position | {fast:,.0f} |",
+        f"| one INSERT a row, in one transaction, nothing else | {slow:,.0f} |",
+        f"| ratio | {fast / slow:.1f} |",
+    ]
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """How long some work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mtd", type=Path, default=None, help="folder of defect-free tiles")
+    arguments = parser.parse_args()
+    known = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in known if line.startswith("model name")), "unknown processor")
+    print(f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, {utc_now():%Y-%m-%d}\n", flush=True)
+    extractor = load_extractor("random", 0)
+    with tempfile.TemporaryDirectory(prefix="differline-bench-", ignore_cleanup_errors=True) as folder:
+        settings = Settings(data_dir=Path(folder), heatmap_sample=10**9, archive_sample=10**9)
+        with running_engines(settings) as engines:
+            print("| views | frames/s | decode ms | views ms | features ms | flow ms | heatmap ms | write ms |")
+            print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+            for views in VIEWS:
+                print(scorer_row(settings, engines, extractor, views), flush=True)
+            print()
+            print("\n".join(writing_lines(engines)), flush=True)
+    print()
+    print("\n".join(training_lines(extractor, arguments.mtd)))
+
+
+if __name__ == "__main__":
+    main()
