@@ -49,6 +49,20 @@ def test_corners_are_not_darker_for_being_seen_less_often() -> None:
     assert heat[3, 3] > 0.9 * heat[56, 56]
 
 
+def test_channels_that_pull_in_opposite_directions_do_not_cancel() -> None:
+    class RedAgainstGreen(nn.Module):
+        def forward(self, views: Tensor) -> Tensor:
+            return (views[:, 0] - views[:, 1] + 1.0).mean(dim=(1, 2))[:, None].expand(-1, 4)
+
+    flow = Flow(FlowSpec(features=4, blocks=1, hidden=4, hidden_layers=1))
+    for parameter in flow.parameters():
+        if parameter.requires_grad:
+            parameter.data.zero_()
+    heat = heatmaps(RedAgainstGreen(), flow, spot_at(224, 224), ViewPlan(count=1), views_per_chunk=1)  # type: ignore[arg-type]
+    # L = 4 x 1 / 2 at a grey picture: each of two channels has a slope of 4 / 448^2 at every pixel.
+    np.testing.assert_allclose(heat[0, 20:-20, 20:-20], 2 * 4 / 448**2, rtol=1e-3)
+
+
 def test_gradient_is_the_finite_difference_of_the_loss(extractor: Extractor) -> None:
     flow = Flow(FlowSpec(blocks=1, hidden=8, hidden_layers=1))
     prepared = torch.randint(0, 255, (1, 3, 448, 448), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
