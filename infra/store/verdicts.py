@@ -133,16 +133,21 @@ def latest_verdicts(engine: sa.Engine, of_cameras: Sequence[str]) -> dict[str, V
 
 
 def latest_verdicts_query(of_cameras: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
-    """One step into the index per camera and day."""
+    """One step into the camera index per camera and day.
+
+    The first entry from (camera, newest) on is asked for and then checked, since only that index has this order. Asked for
+    `camera = name` in order of time, the planner may walk the primary key back in time until it meets the camera: for one
+    that has long been silent, through everything.
+    """
     wanted = sa.values(sa.column("name", sa.Text), name="wanted").data([(name,) for name in of_cameras])
     newest = (
         sa.select(verdicts)
-        .where(verdicts.c.camera == wanted.c.name)
-        .order_by(verdicts.c.received_at.desc())
+        .where(verdicts.c.camera >= wanted.c.name)
+        .order_by(verdicts.c.camera, verdicts.c.received_at.desc())
         .limit(1)
         .lateral("newest")
     )
-    joined = wanted.join(newest, sa.true()).outerjoin(models, models.c.id == newest.c.model_id)
+    joined = wanted.join(newest, newest.c.camera == wanted.c.name).outerjoin(models, models.c.id == newest.c.model_id)
     return sa.select(*verdict_columns(newest)).select_from(joined)
 
 
