@@ -93,8 +93,3 @@ def age(elapsed: timedelta) -> str:
 def number(value: float | None) -> str:
     """Say a score or threshold with four digits; a dash where there is none."""
     return "—" if value is None else f"{value:.4g}"
-
-
-def count(frames: int, what: str) -> str:
-    """Say a count, e.g. `1,204 frames`."""
-    return f"{frames:,} {what}"

@@ -21,6 +21,7 @@ _OPENED = "alert_just_opened"
 _STRENGTH = "heat_strength"
 _USUAL_STRENGTH = 70
 _PICTURE_HEIGHT_PX = 420
+_LEAST_WIDTH_PX = 120
 _FACTS_IN_A_ROW = 3
 _LONGEST_NUMBER = 20
 _DONE = {ACKNOWLEDGED_ACTION: "acknowledged"}
@@ -187,16 +188,16 @@ def _pictures(verdict: Verdict) -> None:
         show_away()
         return
     height, width = frame.shape[:2]
-    width = max(1, width * _PICTURE_HEIGHT_PX // height)  # a wide one fills its column and is lower
+    shown_width = max(_LEAST_WIDTH_PX, width * _PICTURE_HEIGHT_PX // height)  # a wide one fills its column and is lower
     frame_side, heat_side = st.columns(2)
-    with frame_side:
-        st.image(frame, caption="frame", width=width, alt="frame")
-    with heat_side:
+    with frame_side, st.container(width=shown_width):
+        st.image(frame, caption="frame", width="stretch", alt="frame")
+    with heat_side, st.container(width=shown_width):
         if heat is None:
             st.caption("No heatmap was kept for this frame.")
             return
         strength = st.session_state.get(_STRENGTH, _USUAL_STRENGTH) / 100
-        st.image(overlay(frame, heat, strength), caption="where it differs", width=width, alt="heatmap")
+        st.image(overlay(frame, heat, strength), caption="where it differs", width="stretch", alt="heatmap")
     legend_side, slider_side = st.columns(2)
     with slider_side:
         st.slider("Strength of the colours, %", 0, 100, _USUAL_STRENGTH, 5, key=_STRENGTH, persist_state="session")

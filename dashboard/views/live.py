@@ -119,7 +119,8 @@ def _last_frame(verdict: Verdict | None, now: datetime) -> str:
 
 
 def _counts(series: ScoreSeries) -> str:
-    parts = [words.count(series.frames, "frames"), words.count(series.defects, "DEFECT")]
+    frames = "frame" if series.frames == 1 else "frames"
+    parts = [f"{series.frames:,} {frames}", f"{series.defects:,} DEFECT"]
     if series.no_verdicts:
-        parts.append(words.count(series.no_verdicts, "without verdict"))
+        parts.append(f"{series.no_verdicts:,} without verdict")
     return " · ".join(parts)
