@@ -1,4 +1,4 @@
-"""Commands of the ground floor: `differline migrate` and `differline ledger`."""
+"""Commands of the ground floor: `differline migrate`, `differline topics` and `differline ledger`."""
 
 import json
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 migrate_app = typer.Typer(add_completion=False, help="Bring the database schema to the newest version.")
+topics_app = typer.Typer(add_completion=False, help="Make the topics on Kafka, or bring them to the settings.")
 ledger_app = typer.Typer(
     add_completion=False, help="Show what was received and what became of it; exit 1 if it does not balance."
 )
@@ -23,6 +24,20 @@ def migrate() -> None:
         database = connect.open_database(running.database_url, pool_size=1)
         typer.echo(f"schema at revision {schema.migrate(database, utc_now())}")
         database.dispose()
+
+
+@topics_app.command()
+def topics() -> None:
+    """Make the topics on Kafka, or bring them to the settings; safe to repeat."""
+    from infra import settings
+    from infra.bus.topics import create_topics
+    from infra.errors import SettingsError
+
+    chosen = settings.load_settings()
+    if chosen.bus != "kafka":
+        raise SettingsError("DIFFERLINE_BUS is redis, which makes its streams by itself; topics are Kafka's")
+    for line in create_topics(chosen):
+        typer.echo(line)
 
 
 @ledger_app.command()

@@ -7,6 +7,7 @@ DifferlineError
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
 ├── ModelRefusedError       an artifact is not what the registry says, or is broken
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
+├── PositionLostError       the bus ends before the stored position: stop, a person must look
 └── TransientError          away for now: back off, pause, lose nothing
 ├── DatabaseAwayError
 ├── BusAwayError
@@ -65,6 +66,10 @@ class ModelRefusedError(DifferlineError):
 
 class StaleEpochError(DifferlineError):
     """Another worker was given the partition since; nothing was written."""
+
+
+class PositionLostError(DifferlineError):
+    """The stored position lies behind the end of its partition: the topic was made anew, or lost what it acknowledged."""
 
 
 class TransientError(DifferlineError):

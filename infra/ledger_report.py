@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from infra.bus.connect import open_consumer
+from infra.bus.connect import open_observer
 from infra.bus.protocol import Consumer
 from infra.engines import Engines
 from infra.settings import Settings
@@ -25,7 +25,7 @@ def current_ledger(settings: Settings, engines: Engines) -> Ledger:
         TransientError: The database or the bus does not answer.
     """
     database = open_database(engines.database_url, pool_size=1)
-    consumer = open_consumer(settings, engines)
+    consumer = open_observer(settings, engines)
     try:
         return read_ledger(database, lambda connection: _nothing_waits(connection, consumer, settings.frames_topic))
     finally:

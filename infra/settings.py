@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from infra.errors import SettingsError
@@ -34,8 +34,9 @@ class Settings(BaseSettings):
         None, description="where pictures are kept (an fsspec URL); unset: `data_dir`/archive"
     )
     models_dir: Path | None = Field(None, description="folder of the model artifacts; unset: `data_dir`/models")
-    bus: Literal["redis"] = Field("redis", description="which frames bus")
+    bus: Literal["redis", "kafka"] = Field("redis", description="which frames bus: Redis Streams or Apache Kafka")
     frames_topic: str = Field("frames", description="topic of the frame messages")
+    verdicts_topic: str = Field("verdicts", description="topic of the verdicts, on Kafka")
     partitions: int = Field(4, ge=1, le=1024, description="partitions of the frames topic; a camera stays in one")
     bus_max_frames: int = Field(
         256, ge=1, description="frames that may wait in one partition before the producer must wait"
@@ -44,6 +45,38 @@ class Settings(BaseSettings):
         300.0,
         gt=0,
         description="how long a frame may wait for the bus before ingest reports an error; it goes on trying",
+    )
+    kafka_servers: str = Field(
+        "127.0.0.1:19092", min_length=1, description="Kafka's brokers, as `host:port`, separated by commas"
+    )
+    kafka_group: str = Field("differline-scorers", min_length=1, description="the scorers' Kafka consumer group")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how Kafka's brokers are spoken to"
+    )
+    kafka_ssl_cafile: Path | None = Field(
+        None, description="certificates that sign Kafka's brokers, PEM; unset: the system's"
+    )
+    kafka_ssl_certfile: Path | None = Field(None, description="our certificate towards Kafka, PEM")
+    kafka_ssl_keyfile: Path | None = Field(None, description="key of our certificate towards Kafka, PEM")
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="how we log in to Kafka with `SASL_…`"
+    )
+    kafka_sasl_username: str | None = Field(None, description="user of Kafka")
+    kafka_sasl_password: SecretStr | None = Field(None, description="password of Kafka's user")
+    kafka_replication: int = Field(1, ge=1, description="copies of each topic that `differline topics` makes")
+    kafka_retention_hours: int = Field(
+        168, ge=1, description="how long Kafka keeps a message, scored or not: longer than any outage, in hours"
+    )
+    kafka_session_timeout_s: float = Field(
+        10.0, ge=6, description="a scorer that is silent for so long loses its partitions, in seconds"
+    )
+    kafka_max_poll_interval_s: float = Field(
+        300.0, gt=0, description="a scorer that asks for no frames for so long loses its partitions, in seconds"
+    )
+    kafka_stall_s: float = Field(
+        60.0,
+        gt=0,
+        description="a Kafka client with frames waiting that stands still for so long is restarted, in seconds",
     )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(7, ge=1, description="how far back a frame id is recognised as already judged, in days")

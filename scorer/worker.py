@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeVar
@@ -22,7 +23,7 @@ from tenacity import (
 
 from infra.bus import Consumer, Partition, Record
 from infra.clock import Clock
-from infra.errors import DifferlineError, TransientError
+from infra.errors import DifferlineError, StaleEpochError, TransientError
 from infra.live import LatestFrame, LiveState, best_effort
 from infra.pictures import encode_jpeg, thumbnail
 from infra.settings import Settings
@@ -39,6 +40,7 @@ _HEARTBEAT_KEPT_S = 10
 _THUMBNAIL_PX = 480
 _POLL_S = 0.5
 _LONGEST_PAUSE_S = 5.0
+_LONGEST_JOIN_S = 30.0  # until a group has noticed that a killed member is gone, and has given its partitions to others
 
 T = TypeVar("T")
 
@@ -84,6 +86,7 @@ class Worker:
     stop: threading.Event = field(default_factory=threading.Event)
     totals: Totals = field(default_factory=Totals)
     _claims: dict[Partition, Claim] = field(default_factory=dict)
+    _generation: int = -1
     _prepared: date | None = None
     _next_beat: float = 0.0
 
@@ -91,7 +94,7 @@ class Worker:
         """Score until stopped, or until no frame has come for `until_idle_s` seconds.
 
         Raises:
-            StaleEpochError: Another scorer took a partition; nothing of the batch under way was written.
+            StaleEpochError: Another scorer took a partition, on a bus for one reader; nothing of the batch was written.
         """
         last_frame = time.monotonic()
         while not self.stop.is_set():
@@ -101,10 +104,22 @@ class Worker:
                     last_frame = time.monotonic()
             except StoppedError:
                 break
+            except StaleEpochError as error:
+                self._give_way(error)
             self._beat()
-            if until_idle_s is not None and time.monotonic() - last_frame >= until_idle_s:
+            if until_idle_s is not None and time.monotonic() - last_frame >= self._patience_s(until_idle_s):
                 break
         return self.totals
+
+    def _patience_s(self, until_idle_s: float) -> float:
+        return until_idle_s if self._claims else max(until_idle_s, _LONGEST_JOIN_S)
+
+    def _give_way(self, error: StaleEpochError) -> None:
+        """Another scorer has a partition of this batch: all of it was rolled back, and what is ours is asked anew."""
+        if not self.consumer.rejoin():
+            raise error
+        self._claims.clear()
+        self.log.warning("batch.fenced", error=str(error))
 
     def _next_records(self) -> list[Record]:
         self._claim_new_partitions()
@@ -128,6 +143,10 @@ class Worker:
         self._count(written, batch, time.perf_counter() - started)
 
     def _claim_new_partitions(self) -> None:
+        generation = self.consumer.generation()  # first: a change behind it is seen the next time
+        if generation != self._generation:
+            self._claims.clear()  # a partition that is ours again may have been somebody else's in between
+            self._generation = generation
         assigned = self.consumer.assigned()
         for partition in sorted(assigned - self._claims.keys()):
             mine = claim(self.database, partition, self.name)
@@ -151,6 +170,8 @@ class Worker:
         def tell(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             self.log.warning("server.away", during=what, attempt=state.attempt_number, error=str(error))
+            with suppress(TransientError):
+                self.consumer.stay()
             self._beat()
 
         retry = Retrying(

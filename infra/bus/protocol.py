@@ -64,6 +64,27 @@ class Consumer(Protocol):
     def assigned(self) -> frozenset[Partition]:
         """Return the partitions that are this reader's now; the caller compares and claims new ones."""
 
+    def generation(self) -> int:
+        """Return a number that changes whenever partitions were given to this reader or taken from it.
+
+        A partition that was taken and given back in between had another owner: when the number has changed, nothing that
+        was claimed before counts, and every assigned partition must be claimed and sought anew.
+        """
+
+    def rejoin(self) -> bool:
+        """Ask the bus anew which partitions are ours, after a write was fenced off.
+
+        Returns:
+            False where the bus knows one reader only: whoever fenced it off has taken over, so it must stop.
+        """
+
+    def stay(self) -> None:
+        """Tell the bus that this reader lives while it wants no records, as when the database is away.
+
+        Raises:
+            BusAwayError: The bus does not answer.
+        """
+
     def seek(self, partition: Partition, offset: int) -> None:
         """Read on from the first record at or behind `offset`."""
 
@@ -81,7 +102,7 @@ class Consumer(Protocol):
         """Say that every record before these offsets is stored; the bus may drop it and show the lag.
 
         Raises:
-            BusAwayError: The bus does not answer.
+            BusAwayError: The bus does not answer, and dropping matters to it.
         """
 
     def waiting(self, partitions: Collection[Partition]) -> int:

@@ -100,6 +100,17 @@ class RedisStreamsConsumer:
             raise BusAwayError(f"the bus does not answer: {error}") from error
         return frozenset(Partition(self._topic, number) for number in range(count))
 
+    def generation(self) -> int:
+        """Return the same number always: nobody takes a partition from the one reader."""
+        return 0
+
+    def rejoin(self) -> bool:
+        """Return False: there is one reader, and another one has taken over."""
+        return False
+
+    def stay(self) -> None:
+        """Do nothing: a stream does not mind a silent reader."""
+
     def seek(self, partition: Partition, offset: int) -> None:
         """Read on from the first entry at or behind `offset`."""
         self._next[partition] = offset

@@ -1,0 +1,108 @@
+"""Sending to Kafka."""
+
+import threading
+import time
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from infra.bus.kafka.connection import (
+    bus_errors,
+    connection_options,
+    largest_message,
+    open_client,
+    require_fast_checksums,
+)
+from infra.errors import BusAwayError
+from infra.frames import Header
+from infra.settings import Settings
+from infra.telemetry import get_logger
+
+_DELIVERY_S = 10.0  # then a message that no broker acknowledged is given up, and tried again from above
+_METADATA_S = 1.0
+_UNANSWERED_KEPT = 16
+
+_log = get_logger("bus")
+_Message = tuple[str, bytes, tuple[Header, ...], bytes]
+
+
+class KafkaBusProducer:
+    """Sends to Kafka; see `infra.bus.protocol.Producer`. Connects with the first message."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare a producer.
+
+        Raises:
+            EngineError: Checksums would be computed in Python.
+            SettingsError: The security settings contradict each other.
+        """
+        require_fast_checksums()
+        self._options = {
+            **connection_options(settings),
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": None,  # a JPEG does not get smaller
+            "max_request_size": largest_message(settings),
+            "max_block_ms": int(_METADATA_S * 1000),
+            "request_timeout_ms": int(_DELIVERY_S * 1000) - 1000,
+            "delivery_timeout_ms": int(_DELIVERY_S * 1000),
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+        }
+        self._client: Any = None
+        self._opening = threading.Lock()
+        # Sends that were given up without an answer. The client still tries them for a while: the same message sent
+        # again waits for that attempt instead of becoming a second message, and memory stays bounded in an outage.
+        self._unanswered: dict[_Message, Any] = {}
+
+    def send(self, topic: str, key: bytes, headers: tuple[Header, ...], value: bytes, timeout_s: float) -> None:
+        """Send one message and wait for the acknowledgement of all replicas in sync, at most `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        message = (topic, key, headers, value)
+        with bus_errors(f"send to {topic}"):
+            waiting = self._still_trying(message) or self._enqueue(message, deadline)
+            try:
+                waiting.get(timeout=max(0.0, deadline - time.monotonic()))
+            except KafkaTimeoutError:
+                if not waiting.is_done:
+                    self._remember(message, waiting)
+                raise
+
+    def close(self) -> None:
+        """Wait a little for what is under way and let go of the connections."""
+        if self._client is not None:
+            try:
+                self._client.close(timeout=_DELIVERY_S + 1)  # no longer than until the last message is given up
+            except KafkaError as error:
+                _log.warning("bus.messages_given_up", reason=str(error))
+            self._client = None
+
+    def _still_trying(self, message: _Message) -> Any:
+        if not self._unanswered:
+            return None
+        self._unanswered = {known: waiting for known, waiting in self._unanswered.items() if not waiting.failed()}
+        return self._unanswered.pop(message, None)
+
+    def _remember(self, message: _Message, waiting: Any) -> None:
+        self._unanswered[message] = waiting
+        while len(self._unanswered) > _UNANSWERED_KEPT:
+            self._unanswered.pop(next(iter(self._unanswered)))
+
+    def _enqueue(self, message: _Message, deadline: float) -> Any:
+        topic, key, headers, value = message
+        while True:
+            try:
+                client = self._open(max(0.1, deadline - time.monotonic()))
+                return client.send(topic, value=value, key=key, headers=list(headers))
+            except KafkaTimeoutError as error:
+                if time.monotonic() >= deadline:
+                    raise BusAwayError(
+                        f"no broker leads the topic {topic}; `differline topics` makes it: {error}"
+                    ) from error
+
+    def _open(self, timeout_s: float) -> Any:
+        with self._opening:
+            if self._client is None:
+                self._client = open_client(KafkaProducer, self._options, timeout_s)
+            return self._client
