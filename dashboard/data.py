@@ -24,6 +24,7 @@ from infra.store import alerts as alert_store
 from infra.store import verdicts as verdict_store
 from infra.store.alerts import Alert, AlertAction, AlertKey
 from infra.store.connect import open_database
+from infra.store.ledger import missing_frames
 from infra.store.tables import AlertState
 from infra.store.verdicts import ScoreSeries, Verdict
 
@@ -67,11 +68,15 @@ class Line:
         tiles: At most MOST_TILES cameras, by name.
         cameras: How many cameras there are.
         open_alerts: Alerts that nobody has acknowledged.
+        missing: Frames that were accepted and are not accounted for, by camera; empty while the ledger has no gap.
+        scorers: Scorers that are alive; None where the live state does not tell.
     """
 
     tiles: tuple[Tile, ...]
     cameras: int
     open_alerts: int
+    missing: dict[str, int]
+    scorers: int | None
 
 
 @st.cache_resource(show_spinner=False)
@@ -104,7 +109,9 @@ def line() -> Line:
     shown = cameras[:MOST_TILES]
     newest = verdict_store.latest_verdicts(at.database, shown)
     tiles = tuple(_tile(at, camera, newest.get(camera)) for camera in shown)
-    return Line(tiles, len(cameras), alert_store.count_open(at.database))
+    return Line(
+        tiles, len(cameras), alert_store.count_open(at.database), missing_frames(at.database), _scorers(at.live)
+    )
 
 
 def score_series(camera: str, window: timedelta) -> ScoreSeries:
@@ -215,6 +222,13 @@ def _tile(at: Sources, camera: str, newest: Verdict | None) -> Tile:
         return Tile(camera, newest, frame.jpeg, bool(newest and newest.frame_id != frame.frame_id))
     kept = _tile_picture(newest.archive_ref) if newest and newest.archive_ref else None
     return Tile(camera, newest, kept, picture_is_earlier=False)
+
+
+def _scorers(live: LiveState) -> int | None:
+    try:
+        return live.alive("scorer")
+    except redis.RedisError:
+        return None
 
 
 def _live_frame(live: LiveState, camera: str) -> LatestFrame | None:

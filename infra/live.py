@@ -11,10 +11,7 @@ import redis
 import structlog
 
 _LATEST = "differline:live:latest:{camera}"
-_SCORES = "differline:live:scores:{camera}"
 _HEARTBEAT = "differline:live:heartbeat:{service}:{worker}"
-_MODEL_CHANGED = "differline:live:model-changed"
-ROLLING_SCORES = 240
 _LATEST_KEPT_S = 24 * 3600
 _TIMEOUT_S = 2.0
 
@@ -42,8 +39,8 @@ class LiveState:
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
 
-    def show_frames(self, frames: Iterable[LatestFrame], scores: Iterable[tuple[str, float]]) -> None:
-        """Store the newest frame of each camera, and append (camera, score / threshold) to the rolling scores.
+    def show_frames(self, frames: Iterable[LatestFrame]) -> None:
+        """Store the newest frame of each camera.
 
         Raises:
             redis.RedisError: Redis is away; wrap the call in `best_effort`.
@@ -52,11 +49,6 @@ class LiveState:
         for frame in frames:
             key = _LATEST.format(camera=frame.camera)
             pipeline.hset(key, items=["frame_id", frame.frame_id, "received_at", frame.received_at, "jpeg", frame.jpeg])
-            pipeline.expire(key, _LATEST_KEPT_S)
-        for camera, ratio in scores:
-            key = _SCORES.format(camera=camera)
-            pipeline.lpush(key, repr(ratio))
-            pipeline.ltrim(key, 0, ROLLING_SCORES - 1)
             pipeline.expire(key, _LATEST_KEPT_S)
         pipeline.execute()
 
@@ -70,14 +62,6 @@ class LiveState:
         if not fields:
             return None
         return LatestFrame(camera, fields[b"frame_id"].decode(), fields[b"received_at"].decode(), fields[b"jpeg"])
-
-    def rolling_scores(self, camera: str) -> list[float]:
-        """Return the last scores over the threshold in force, newest first.
-
-        Raises:
-            redis.RedisError: Redis is away.
-        """
-        return [float(text) for text in self._redis.lrange(_SCORES.format(camera=camera), 0, -1)]
 
     def beat(self, service: str, worker: str, ttl_s: int) -> None:
         """Say that a worker is alive for the next `ttl_s` seconds.
@@ -94,14 +78,6 @@ class LiveState:
             redis.RedisError: Redis is away.
         """
         return sum(1 for _ in self._redis.scan_iter(_HEARTBEAT.format(service=service, worker="*"), count=100))
-
-    def announce_model(self, product: str) -> None:
-        """Tell the scorers that another model is in force for a product.
-
-        Raises:
-            redis.RedisError: Redis is away; wrap the call in `best_effort`: scorers also look into the store.
-        """
-        self._redis.publish(_MODEL_CHANGED, product)
 
     def close(self) -> None:
         """Let go of the connections."""

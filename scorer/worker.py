@@ -139,7 +139,7 @@ class Worker:
         written = self._persist("write", lambda: write_batch(self.database, claims, batch, self.settings.dedupe_days))
         self.judge.stages.write += time.perf_counter() - writing
         self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
-        self._show(frames, batch)
+        self._show(frames)
         self._count(written, batch, time.perf_counter() - started)
 
     def _claim_new_partitions(self) -> None:
@@ -186,7 +186,7 @@ class Worker:
         except RetryError as error:
             raise StoppedError(f"stopped while a server was away, during {what}") from error
 
-    def _show(self, frames: Sequence[DecodedFrame], batch: Batch) -> None:
+    def _show(self, frames: Sequence[DecodedFrame]) -> None:
         newest = {frame.message.camera: frame for frame in frames}  # later frames of a camera replace earlier ones
         latest = [
             LatestFrame(
@@ -197,8 +197,7 @@ class Worker:
             )
             for camera, frame in newest.items()
         ]
-        scores = [(row.camera, row.score / row.threshold) for row in batch.verdicts if row.score and row.threshold]
-        best_effort(self.log, lambda: self.live.show_frames(latest, scores))
+        best_effort(self.log, lambda: self.live.show_frames(latest))
 
     def _beat(self) -> None:
         if time.monotonic() >= self._next_beat:

@@ -32,10 +32,9 @@ def train(
 ) -> None:
     """Learn a product from pictures of defect-free parts and put the model in force."""
     from infra.engines import running_engines
-    from infra.live import LiveState, best_effort
     from infra.settings import load_settings
     from infra.store.connect import open_database
-    from infra.telemetry import configure_logging, get_logger
+    from infra.telemetry import configure_logging
     from trainer.bars import progress_shown
     from trainer.fit import fit
     from trainer.presets import choose_preset
@@ -61,16 +60,8 @@ def train(
                 max_pixels=settings.max_pixels,
                 progress=progress,
             )
-        database, live = open_database(engines.database_url, pool_size=1), LiveState(engines.redis_url)
-        log = get_logger("trainer")
-        registered = register(
-            database,
-            settings.models_folder,
-            fitted,
-            settings.user,
-            lambda name: best_effort(log, lambda: live.announce_model(name)),
-        )
-        live.close()
+        database = open_database(engines.database_url, pool_size=1)
+        registered = register(database, settings.models_folder, fitted, settings.user)
         database.dispose()
     for warning in fitted.report.warnings:
         typer.echo(f"warning: {warning}", err=True)

@@ -1,7 +1,6 @@
-"""From a fitted model to a version in force: the artifact on disk first, then its row, then the signal."""
+"""From a fitted model to a version in force: the artifact on disk first, then its row. Scorers look for new rows."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,9 +10,7 @@ from infra.store.models import NewModel, RegisteredModel, register_in_force
 from trainer.fit import FittedModel
 
 
-def register(
-    database: sa.Engine, models_folder: Path, fitted: FittedModel, who: str, announce: Callable[[str], None]
-) -> RegisteredModel:
+def register(database: sa.Engine, models_folder: Path, fitted: FittedModel, who: str) -> RegisteredModel:
     """Save a model and put it in force.
 
     The row is written last, so a crash leaves an unused folder at most and the model in force stays.
@@ -23,7 +20,6 @@ def register(
         models_folder: Where artifacts live.
         fitted: The model.
         who: Who trained it.
-        announce: Tells the scorers, by product; they also look for themselves.
 
     Raises:
         DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
@@ -32,7 +28,7 @@ def register(
     folder = models_folder / hashlib.sha256(manifest.product.encode()).hexdigest()[:12] / new_id()
     folder.parent.mkdir(parents=True, exist_ok=True)
     hashes = fitted.save(folder)
-    registered = register_in_force(
+    return register_in_force(
         database,
         NewModel(
             product=manifest.product,
@@ -50,5 +46,3 @@ def register(
             registered_by=who,
         ),
     )
-    announce(registered.product)
-    return registered

@@ -44,6 +44,7 @@ def page(alerts_page: Page) -> None:
         line = data.line()
         with summary:
             _summary(line, alerts_page)
+        _warnings(line)
         if line.tiles:
             _tiles(line, WINDOWS[window or "15 min"])
         else:
@@ -57,6 +58,15 @@ def _summary(line: Line, alerts_page: Page) -> None:
         st.caption(f"the first {len(line.tiles)} of {line.cameras:,} cameras")
     label = "1 open alert" if line.open_alerts == 1 else f"{line.open_alerts:,} open alerts"
     st.page_link(alerts_page, label=label if line.open_alerts else "no open alerts")
+
+
+def _warnings(line: Line) -> None:
+    if line.missing:
+        st.error("The ledger has a gap: frames were accepted and are not accounted for.", icon=":material/error:")
+        for camera, frames in line.missing.items():
+            st.text(f"{camera}: {frames:,} missing")
+    if line.tiles and line.scorers == 0:
+        st.warning("No scorer is running: what comes in waits on the bus.", icon=":material/warning:")
 
 
 def _nothing_yet() -> None:

@@ -57,7 +57,7 @@ def model(extractor: Extractor, views: int) -> FittedModel:
 def scorer_row(settings: Settings, engines: Engines, extractor: Extractor, views: int) -> str:
     """Frames through bus, scorer and PostgreSQL, with the time by stage; heatmaps only as sampled, as in production."""
     database = open_database(engines.database_url)
-    product = register(database, settings.models_folder, model(extractor, views), "bench", lambda _: None).product
+    product = register(database, settings.models_folder, model(extractor, views), "bench").product
     producer = open_producer(settings, engines)
     worker = build_worker(settings, engines, threading.Event())
     worker.judge.shelf.refresh()

@@ -40,6 +40,6 @@ def put_in_force(database: sa.Engine, settings: Settings, fitted: FittedModel) -
     """Register the small model for the product `part`; again for a next version."""
 
     def put() -> RegisteredModel:
-        return register(database, Path(settings.models_folder), fitted, "test", lambda _: None)
+        return register(database, Path(settings.models_folder), fitted, "test")
 
     return put

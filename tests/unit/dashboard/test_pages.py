@@ -41,12 +41,14 @@ class FakeStore:
     tiles: list[data.Tile] = field(default_factory=list)
     actions: dict[int, list[AlertAction]] = field(default_factory=dict)
     heat: np.ndarray | None = None
+    missing: dict[str, int] = field(default_factory=dict)
+    scorers: int | None = 1
     away: bool = False
     quicker: bool = False
 
     def line(self) -> data.Line:
         self._answer()
-        return data.Line(tuple(self.tiles), len(self.tiles), len(self.alerts))
+        return data.Line(tuple(self.tiles), len(self.tiles), len(self.alerts), self.missing, self.scorers)
 
     def score_series(self, _camera: str, window: timedelta) -> ScoreSeries:
         return ScoreSeries(AT - window, AT, (ScoreBucket(AT, 9.0, 31.5, 21.0, 5, 1, 2),))
@@ -134,6 +136,19 @@ def test_a_tile_says_verdict_score_and_counts_and_shows_the_name_as_text(store: 
     assert "DEFECT" in marked_up(page)
     assert "score 31.5, threshold 21" in marked_up(page)
     assert "5 frames · 1 DEFECT · 2 without verdict" in marked_up(page)
+
+
+def test_a_gap_in_the_ledger_and_an_absent_scorer_are_in_plain_sight(store: FakeStore) -> None:
+    store.tiles = [data.Tile(HOSTILE, VERDICT, encode_jpeg(PICTURE), picture_is_earlier=False)]
+    quiet = live_page().run()
+    assert not quiet.error
+    assert not quiet.warning
+    store.missing, store.scorers = {HOSTILE: 3}, 0
+    page = live_page().run()
+    assert "gap" in page.error[0].value
+    assert f"{HOSTILE}: 3 missing" in texts(page)
+    assert HOSTILE not in marked_up(page)
+    assert "No scorer" in page.warning[0].value
 
 
 def test_a_tile_without_a_verdict_says_why(store: FakeStore) -> None:
