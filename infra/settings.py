@@ -100,6 +100,13 @@ class Settings(BaseSettings):
     extractor_seed: int = Field(0, description="seed of the `random` extractor weights")
     dashboard_host: str = Field("127.0.0.1", description="address the dashboard listens on")
     dashboard_port: int = Field(8501, ge=1, le=65535, description="port the dashboard listens on")
+    metrics_host: str = Field("127.0.0.1", description="address that `/metrics` and `/healthz` are served on")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of `/metrics` and `/healthz`, one for each service of a machine; 0: none"
+    )
+    health_stale_s: float = Field(
+        60.0, gt=0, description="`/healthz` answers 503 when work waits and the last result is older, in seconds"
+    )
     user: str = Field(
         "local", min_length=1, max_length=100, description="name that stands beside what is acknowledged here"
     )

@@ -1,0 +1,272 @@
+"""Every metric that a service serves, with its meaning, and the registry of one program.
+
+`infra/deploy/METRICS.md` is generated from the list (`python -m infra.metrics`), and tests compare both that page and the
+names in the alert rules and the Grafana dashboard with it. infra.monitoring serves the values over HTTP.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+class Kind(StrEnum):
+    """How a metric behaves; the words are Prometheus's."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Service(StrEnum):
+    """Who serves a metric."""
+
+    INGEST = "ingest"
+    SCORER = "scorer"
+    DASHBOARD = "dashboard"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As Prometheus sees it, with its unit; counters end in `_total`.
+        service: Who serves it.
+        kind: Counter, gauge or histogram.
+        unit: What one of it is.
+        meaning: One sentence for the person who is woken up by it.
+        labels: Names of its labels; each has few values, never a frame or a part.
+        buckets: Upper bounds of a histogram, in `unit`.
+    """
+
+    name: str
+    service: Service
+    kind: Kind
+    unit: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: Sequence[float] = ()
+
+
+HEALTHY = tuple(
+    Metric(
+        f"differline_{service}_healthy",
+        service,
+        Kind.GAUGE,
+        "0 or 1",
+        "1 while `/healthz` answers 200: results are fresh, or there is nothing to do.",
+    )
+    for service in Service
+)
+
+INGEST_ACCEPTED = Metric(
+    "differline_ingest_accepted_frames_total",
+    Service.INGEST,
+    Kind.COUNTER,
+    "frames",
+    "Frames that the bus acknowledged: from here on each one must be accounted for.",
+    ("camera",),
+)
+INGEST_REFUSED = Metric(
+    "differline_ingest_refused_pictures_total",
+    Service.INGEST,
+    Kind.COUNTER,
+    "pictures",
+    "Pictures larger than the limit, which were named in the log and not sent.",
+    ("camera",),
+)
+INGEST_WAITING = Metric(
+    "differline_ingest_waiting_seconds_total",
+    Service.INGEST,
+    Kind.COUNTER,
+    "seconds",
+    "Time that frames in hand waited for a bus that was full or away.",
+    ("camera",),
+)
+INGEST_RETRIES = Metric(
+    "differline_ingest_send_retries_total",
+    Service.INGEST,
+    Kind.COUNTER,
+    "attempts",
+    "Attempts that the bus did not take, by `reason`: `full` (it stands at its bound) or `away`.",
+    ("camera", "reason"),
+)
+
+SCORER_FRAMES = Metric(
+    "differline_scorer_frames_total",
+    Service.SCORER,
+    Kind.COUNTER,
+    "frames",
+    "Verdicts in committed batches, by `state`: GOOD, DEFECT or NO_VERDICT; those of duplicates are among them.",
+    ("state",),
+)
+SCORER_DEAD_LETTERS = Metric(
+    "differline_scorer_dead_letters_total",
+    Service.SCORER,
+    Kind.COUNTER,
+    "frames",
+    "Frames in committed batches that cannot be judged, by `reason`.",
+    ("reason",),
+)
+SCORER_DUPLICATES = Metric(
+    "differline_scorer_duplicate_frames_total",
+    Service.SCORER,
+    Kind.COUNTER,
+    "frames",
+    "Frames that had been accounted for before and were not written again.",
+)
+SCORER_BATCH = Metric(
+    "differline_scorer_batch_frames",
+    Service.SCORER,
+    Kind.HISTOGRAM,
+    "frames",
+    "Frames of a committed batch, over all cameras.",
+    buckets=BATCH_BUCKETS,
+)
+SCORER_STAGE = Metric(
+    "differline_scorer_stage_seconds_total",
+    Service.SCORER,
+    Kind.COUNTER,
+    "seconds",
+    "Where the time goes, by `stage`: decode, views, features, flow, heatmap, write.",
+    ("stage",),
+)
+SCORER_LATENCY = Metric(
+    "differline_scorer_latency_seconds",
+    Service.SCORER,
+    Kind.HISTOGRAM,
+    "seconds",
+    "From the capture of a frame to its committed verdict; the camera's clock counts.",
+    buckets=LATENCY_BUCKETS_S,
+)
+SCORER_WAITING = Metric(
+    "differline_scorer_waiting_frames",
+    Service.SCORER,
+    Kind.GAUGE,
+    "frames",
+    "Frames on the bus that this scorer still has to judge, in the partitions that are its own.",
+)
+SCORER_PARTITIONS = Metric(
+    "differline_scorer_partitions",
+    Service.SCORER,
+    Kind.GAUGE,
+    "partitions",
+    "Partitions of the frames topic that are this scorer's own.",
+)
+SCORER_FENCED = Metric(
+    "differline_scorer_fenced_batches_total",
+    Service.SCORER,
+    Kind.COUNTER,
+    "batches",
+    "Batches that were rolled back because another scorer had taken a partition.",
+)
+SCORER_AWAY = Metric(
+    "differline_scorer_server_away",
+    Service.SCORER,
+    Kind.GAUGE,
+    "0 or 1",
+    "1 while the scorer waits for a `server`, `database` or `bus`, that does not answer.",
+    ("server",),
+)
+
+METRICS: tuple[Metric, ...] = (
+    *HEALTHY,
+    INGEST_ACCEPTED,
+    INGEST_REFUSED,
+    INGEST_WAITING,
+    INGEST_RETRIES,
+    SCORER_FRAMES,
+    SCORER_DEAD_LETTERS,
+    SCORER_DUPLICATES,
+    SCORER_BATCH,
+    SCORER_STAGE,
+    SCORER_LATENCY,
+    SCORER_WAITING,
+    SCORER_PARTITIONS,
+    SCORER_FENCED,
+    SCORER_AWAY,
+)
+
+
+class Metrics:
+    """The values of one service's metrics, in a registry of their own."""
+
+    def __init__(self, service: Service) -> None:
+        """Start every metric of the service that has no labels at zero."""
+        # a second series of each counter, which no rule uses
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.service = service
+        self.registry = CollectorRegistry()
+        self._counters: dict[Metric, Counter] = {}
+        self._gauges: dict[Metric, Gauge] = {}
+        self._histograms: dict[Metric, Histogram] = {}
+        for metric in METRICS:
+            if metric.service is service:
+                self._add(metric)
+
+    def _add(self, metric: Metric) -> None:
+        match metric.kind:
+            case Kind.COUNTER:
+                self._counters[metric] = Counter(metric.name, metric.meaning, metric.labels, registry=self.registry)
+            case Kind.GAUGE:
+                self._gauges[metric] = Gauge(metric.name, metric.meaning, metric.labels, registry=self.registry)
+            case Kind.HISTOGRAM:
+                self._histograms[metric] = Histogram(
+                    metric.name, metric.meaning, metric.labels, registry=self.registry, buckets=metric.buckets
+                )
+
+    def count(self, metric: Metric, amount: float = 1.0, **labels: str) -> None:
+        """Add to a counter.
+
+        Raises:
+            KeyError: It is no counter of this service.
+            ValueError: The labels are not those of the metric, or the amount is negative.
+        """
+        counter = self._counters[metric]
+        (counter.labels(**labels) if metric.labels else counter).inc(amount)
+
+    def show(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set a gauge.
+
+        Raises:
+            KeyError: It is no gauge of this service.
+            ValueError: The labels are not those of the metric.
+        """
+        gauge = self._gauges[metric]
+        (gauge.labels(**labels) if metric.labels else gauge).set(value)
+
+    def observe(self, metric: Metric, value: float) -> None:
+        """Add a value to a histogram.
+
+        Raises:
+            KeyError: It is no histogram of this service.
+        """
+        self._histograms[metric].observe(value)
+
+
+def metrics_page() -> str:
+    """Return `infra/deploy/METRICS.md`."""
+    rows = [
+        "# Metrics",
+        "",
+        "Generated by `python -m infra.metrics > infra/deploy/METRICS.md`; a test compares the two. Each service serves its",
+        "own on `/metrics` of `DIFFERLINE_METRICS_PORT`, beside `/healthz`.",
+        "",
+        "| metric | service | kind | labels | unit | meaning |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(
+            f"| `{metric.name}` | {metric.service} | {metric.kind} | {labels} | {metric.unit} | {metric.meaning} |"
+        )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(metrics_page())  # noqa: T201 - this is what the module is run for
