@@ -183,7 +183,7 @@ def _sequence(texts: Mapping[str, str]) -> int | None:
 
 def _time(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text.upper())  # RFC 3339 allows a small t and z
         if time.tzinfo is None:
             raise ValueError("no time zone")  # noqa: TRY301 - one way out for both
         return time.astimezone(UTC)
@@ -207,7 +207,7 @@ def traces(headers: tuple[Header, ...], key: bytes | None, fallback_id: str) -> 
 
     def readable(name: str, value: bytes | None) -> str | None:
         try:
-            return _text(name, value) if value else None
+            return None if value is None else _text(name, value)
         except BadFrameError:
             return None
 

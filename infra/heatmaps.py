@@ -17,7 +17,8 @@ LOUD = 4.0  # from here on the colour is full
 
 def encode_heatmap(heat: NDArray[np.float32]) -> bytes:
     """Encode (H, W) float32 heat, 0 and up, in units of the model's `heat_scale`, as PNG."""
-    counts = np.clip(np.nan_to_num(heat) * COUNTS_PER_SCALE, 0, np.iinfo(np.uint16).max)
+    most = np.iinfo(np.uint16).max
+    counts = np.clip(np.nan_to_num(heat, posinf=most, neginf=0) * COUNTS_PER_SCALE, 0, most)
     return cv2.imencode(".png", np.round(counts).astype(np.uint16))[1].tobytes()
 
 

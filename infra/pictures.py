@@ -16,6 +16,8 @@ RgbPicture = NDArray[np.uint8]
 _FORMATS = ("JPEG", "PNG")
 _SIXTEEN_BIT_STEP = 257  # 65535 / 255: a 16-bit value is scaled to 8 bits, never clipped
 
+Image.MAX_IMAGE_PIXELS = None  # Pillow's limit holds for the whole process and comes before ours: `max_pixels` decides
+
 
 def decode(data: bytes, max_pixels: int) -> RgbPicture:
     """Decode a JPEG or PNG into 8-bit RGB, upright.
@@ -37,15 +39,13 @@ def decode(data: bytes, max_pixels: int) -> RgbPicture:
     if not data:
         raise BadFrameError(DeadLetterReason.EMPTY_BODY, "the message has no picture")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large pictures; the limit below is ours
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 _check_size(picture, max_pixels)
                 return _upright_rgb(picture, data)
         except BadFrameError:
             raise
-        except Image.DecompressionBombError as error:
-            raise BadFrameError(DeadLetterReason.TOO_MANY_PIXELS, str(error)) from error
         except UnidentifiedImageError as error:
             raise BadFrameError(DeadLetterReason.NOT_AN_IMAGE, "neither JPEG nor PNG") from error
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
@@ -61,7 +61,9 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
 def _upright_rgb(picture: Image.Image, data: bytes) -> RgbPicture:
     picture.load()  # raises on a truncated file, where OpenCV would hand out a half-grey picture
     if picture.format == "PNG" and _png_bit_depth(data) == 16:
-        return _scaled_from_16_bit(data)
+        narrow = Image.fromarray(_scaled_from_16_bit(data))
+        narrow.info = picture.info  # with its EXIF
+        picture = narrow
     upright = ImageOps.exif_transpose(picture)
     if upright.mode in ("LA", "RGBA", "PA", "P"):
         upright = upright.convert("RGBA")
