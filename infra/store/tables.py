@@ -88,7 +88,8 @@ verdicts = sa.Table(
     sa.CheckConstraint("state IN ('GOOD', 'DEFECT', 'NO_VERDICT')", name="verdicts_state"),
     sa.CheckConstraint("(state = 'NO_VERDICT') = (reason IS NOT NULL)", name="verdicts_reason"),
     sa.CheckConstraint(
-        "state = 'NO_VERDICT' OR (score > '-Infinity' AND score < 'Infinity' AND model_id IS NOT NULL)",
+        "state = 'NO_VERDICT' OR "
+        "(score IS NOT NULL AND score > '-Infinity' AND score < 'Infinity' AND model_id IS NOT NULL)",
         name="verdicts_score_is_finite",
     ),
     sa.Index("verdicts_camera", "camera", sa.text("received_at DESC")),

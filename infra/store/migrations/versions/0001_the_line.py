@@ -60,9 +60,11 @@ CREATE TABLE verdicts (
     score_ms real,
     PRIMARY KEY (received_at, frame_id),
     CONSTRAINT verdicts_reason CHECK ((state = 'NO_VERDICT') = (reason IS NOT NULL)),
-    -- NaN sorts above Infinity in PostgreSQL, so this refuses it too
-    CONSTRAINT verdicts_score_is_finite
-        CHECK (state = 'NO_VERDICT' OR (score > '-Infinity' AND score < 'Infinity' AND model_id IS NOT NULL))
+    -- NaN sorts above Infinity in PostgreSQL, so this refuses it too; a comparison with NULL would let it pass
+    CONSTRAINT verdicts_score_is_finite CHECK (
+        state = 'NO_VERDICT'
+        OR (score IS NOT NULL AND score > '-Infinity' AND score < 'Infinity' AND model_id IS NOT NULL)
+    )
 ) PARTITION BY RANGE (received_at);
 CREATE INDEX verdicts_camera ON verdicts (camera, received_at DESC);
 CREATE INDEX verdicts_frame ON verdicts (frame_id);
