@@ -138,21 +138,24 @@ def _send(
     from infra.bus.connect import open_producer
     from infra.engines import running_engines
     from infra.frames import new_id
+    from infra.monitoring import monitored
     from infra.store.connect import open_database
     from infra.store.runs import report_accepted
     from infra.telemetry import configure_logging
     from ingest.gateway import Camera, Gateway
     from ingest.ledger import AcceptedReporter
+    from ingest.watch import IngestWatch
 
     configure_logging(settings.log_level)
     run = new_id()
     kind = Camera(camera, product, settings.frames_topic, settings.max_frame_bytes, settings.bus_send_timeout_s, fps)
-    with running_engines(settings) as engines:
+    watch = IngestWatch(camera, settings.health_stale_s)
+    with monitored(settings, watch.metrics, watch.health), running_engines(settings) as engines:
         producer = open_producer(settings, engines)
         database = open_database(engines.database_url, pool_size=1)
         try:
             with AcceptedReporter(partial(report_accepted, database, camera, run)) as reporter:
-                gateway = Gateway(producer, kind, stop=stop, on_accepted=reporter.accepted, run=run)
+                gateway = Gateway(producer, kind, stop=stop, on_accepted=reporter.accepted, run=run, watch=watch)
                 return gateway.send_all(pictures)
         finally:
             producer.close()

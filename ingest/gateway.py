@@ -12,6 +12,7 @@ from infra.errors import BusAwayError, BusFullError
 from infra.frames import FrameMessage, new_id, sha256_hex, to_headers
 from infra.telemetry import get_logger
 from ingest.sources import CapturedPicture
+from ingest.watch import IngestWatch
 
 _ATTEMPT_S = 3.0  # a longer wait is cut into attempts, so that a request to stop is heard within seconds
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.1, max=5.0)
@@ -76,6 +77,7 @@ class Gateway:
         stop: threading.Event,
         on_accepted: Callable[[int], None] = lambda _: None,
         run: str | None = None,
+        watch: IngestWatch | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class Gateway:
             stop: Set from outside when the run should end after the frame in hand.
             on_accepted: Told the number of acknowledged frames after each one.
             run: Id of the run; a new one when left out.
+            watch: Told what becomes of each picture; one that nobody looks at when left out.
             monotonic: Clock for pacing and progress, in seconds.
             sleep: Waits for so many seconds; by default a wait that a request to stop cuts short.
         """
@@ -95,6 +98,7 @@ class Gateway:
         self._camera = camera
         self._stop = stop
         self._on_accepted = on_accepted
+        self._watch = watch or IngestWatch(camera.name, camera.send_timeout_s, monotonic)
         self._monotonic = monotonic
         self._sleep = sleep or tenacity.sleep_using_event(stop)
         self._progress_at = monotonic() + _PROGRESS_S
@@ -149,11 +153,13 @@ class Gateway:
             self._log.warning("frame_not_sent", part_id=frame.part_id, sequence=frame.sequence, reason="asked to stop")
             return
         self.report.accepted += 1
+        self._watch.accepted()
         self._on_accepted(self.report.accepted)
         self._show_progress()
 
     def _refuse(self, picture: CapturedPicture) -> None:
         self.report.refused += 1
+        self._watch.refused()
         name = picture.name or picture.part_id or "without a name"
         if len(self.report.refused_names) < _NAMES_KEPT:
             self.report.refused_names.append(name)
@@ -167,6 +173,7 @@ class Gateway:
         the scorer knows a double.
         """
         began = self._monotonic()
+        self._watch.sending()
         headers, key = to_headers(frame), frame.camera.encode()
         attempt_s = min(_ATTEMPT_S, self._camera.send_timeout_s)
         try:
@@ -180,6 +187,7 @@ class Gateway:
                 with attempt:
                     self._producer.send(self._camera.topic, key, headers, frame.body, attempt_s)
         except tenacity.RetryError:
+            self._watch.put_down()
             return False
         return True
 
@@ -190,10 +198,11 @@ class Gateway:
             self._log.info("progress", accepted=self.report.accepted, refused=self.report.refused)
 
     def _show_waiting(self, state: tenacity.RetryCallState, waited_s: float) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._watch.retrying(error)
         now = self._monotonic()
         if now < self._progress_at and state.attempt_number > 1:
             return
         self._progress_at = now + _PROGRESS_S
-        error = state.outcome.exception() if state.outcome else None
         event = self._log.error if waited_s >= self._camera.send_timeout_s else self._log.warning
         event("bus_waiting", accepted=self.report.accepted, waited_s=round(waited_s, 1), reason=str(error))
