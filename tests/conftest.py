@@ -16,6 +16,26 @@ from infra.settings import Settings
 from infra.store.connect import open_database
 from infra.store.schema import migrate
 
+from .kafka_server import OFF, kafka, mortal_kafka, needs_kafka
+
+__all__ = ["kafka", "mortal_kafka"]  # fixtures
+_left_out = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With DIFFERLINE_TEST_KAFKA=off the tests that need Kafka are deselected, and named at the end."""
+    left_out = [item for item in items if OFF and needs_kafka(item)]
+    config.stash[_left_out] = [item.nodeid for item in left_out]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was left out, and why."""
+    for name in config.stash.get(_left_out, []):
+        terminalreporter.write_line(f"NOT RUN, DIFFERLINE_TEST_KAFKA=off: {name}")
+
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Engines]:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, timedelta
 
 import numpy as np
@@ -17,6 +18,7 @@ from infra.frames import Header
 from .conftest import MortalBus, NewTopic, Topic
 
 PATIENCE_S = 20.0
+RESTART_S = 120.0  # a broker that starts on a busy machine
 
 
 def send(producer: Producer, topic: Topic, *bodies: bytes, key: bytes = b"cam") -> None:
@@ -43,19 +45,28 @@ def read(consumer: Consumer, count: int) -> list[Record]:
     return records
 
 
+def read_first(consumer: Consumer) -> Record:
+    """Read until there is a record; a bus that is just back may still be away for a poll or two."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with suppress(BusAwayError):
+            if records := consumer.poll(1, 0.5):
+                return records[0]
+    raise AssertionError("nothing came")
+
+
 def numbered(count: int) -> list[bytes]:
     return [str(number).encode() for number in range(count)]
 
 
-def keys_of_every_partition(topic: Topic, partitions: int) -> list[bytes]:
-    """One key for each partition, in the partitions' order."""
-    producer, consumer = topic.producer(), reader(topic)
+def keys_of_every_partition(new_topic: NewTopic, partitions: int) -> list[bytes]:
+    """One key for each partition of a topic with so many, in the partitions' order."""
+    topic = new_topic(partitions=partitions)
+    producer = topic.producer()
     keys = [f"camera {number}".encode() for number in range(20 * partitions)]
     for key in keys:
         send(producer, topic, b"", key=key)
-    records = read(consumer, len(keys))
-    consumer.done_until({record.partition: record.offset + 1 for record in records})
-    found = {record.partition.number: record.key or b"" for record in records}
+    found = {record.partition.number: record.key or b"" for record in read(reader(topic), len(keys))}
     assert len(found) == partitions
     return [found[number] for number in sorted(found)]
 
@@ -166,7 +177,7 @@ def test_reading_goes_on_behind_the_last_record(new_topic: NewTopic) -> None:
 
 def test_only_partitions_that_were_sought_are_read(new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
-    keys = keys_of_every_partition(topic, 2)
+    keys = keys_of_every_partition(new_topic, 2)
     for key in keys:
         send(topic.producer(), topic, key, key=key)
     consumer = topic.consumer()
@@ -193,7 +204,7 @@ def test_a_waiting_poll_gets_what_comes_meanwhile(new_topic: NewTopic) -> None:
 @pytest.mark.parametrize("most", [1, 3, 4, 7])
 def test_a_poll_returns_no_more_than_asked_for_and_loses_nothing(new_topic: NewTopic, most: int) -> None:
     topic = new_topic(partitions=4)
-    for key in keys_of_every_partition(topic, 4):
+    for key in keys_of_every_partition(new_topic, 4):
         send(topic.producer(), topic, *numbered(5), key=key)
     consumer = reader(topic)
     bodies = defaultdict(list)
@@ -208,7 +219,22 @@ def test_a_poll_returns_no_more_than_asked_for_and_loses_nothing(new_topic: NewT
 
 def test_a_busy_partition_does_not_starve_the_others(new_topic: NewTopic) -> None:
     topic = new_topic(partitions=4)
-    keys = keys_of_every_partition(topic, 4)
+    keys = keys_of_every_partition(new_topic, 4)
+    send(topic.producer(), topic, *([bytes(2**16)] * 400), key=keys[0])  # more than a client fetches at once
+    for key in keys[1:]:
+        send(topic.producer(), topic, b"quiet", key=key)
+    consumer = reader(topic)
+    busy, seen = 0, set()
+    while len(seen) < 4:
+        records = consumer.poll(16, PATIENCE_S)
+        seen |= {record.partition.number for record in records}
+        busy += sum(record.partition.number == 0 for record in records)
+    assert busy < 400
+
+
+def test_a_busy_partition_does_not_starve_the_others_for_a_batch(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic(partitions=4)
+    keys = keys_of_every_partition(new_bounded_topic, 4)
     send(topic.producer(), topic, *numbered(400), key=keys[0])
     for key in keys[1:]:
         send(topic.producer(), topic, b"quiet", key=key)
@@ -218,9 +244,9 @@ def test_a_busy_partition_does_not_starve_the_others(new_topic: NewTopic) -> Non
         assert seen == {0, 1, 2, 3}
 
 
-def test_done_until_drops_only_what_lies_before(new_topic: NewTopic) -> None:
-    topic = new_topic(partitions=2)
-    keys = keys_of_every_partition(topic, 2)
+def test_done_until_drops_only_what_lies_before(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic(partitions=2)
+    keys = keys_of_every_partition(new_bounded_topic, 2)
     for key in keys:
         send(topic.producer(), topic, *numbered(6), key=key)
     consumer = reader(topic)
@@ -235,7 +261,7 @@ def test_done_until_drops_only_what_lies_before(new_topic: NewTopic) -> None:
 
 def test_waiting_counts_exactly_what_lies_ahead(new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
-    keys = keys_of_every_partition(topic, 2)
+    keys = keys_of_every_partition(new_topic, 2)
     consumer = reader(topic)
     partitions = consumer.assigned()
     assert consumer.waiting(partitions) == 0
@@ -254,8 +280,8 @@ def test_waiting_counts_exactly_what_lies_ahead(new_topic: NewTopic) -> None:
     assert consumer.waiting(partitions) == 1
 
 
-def test_a_full_partition_makes_the_producer_wait_until_something_is_done(new_topic: NewTopic) -> None:
-    topic = new_topic(max_frames=5)
+def test_a_full_partition_makes_the_producer_wait_until_something_is_done(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic(max_frames=5)
     producer, consumer = topic.producer(), reader(topic)
     send(producer, topic, *numbered(5))
     waiting = threading.Thread(target=send, args=(producer, topic, b"5"))
@@ -271,17 +297,17 @@ def test_a_full_partition_makes_the_producer_wait_until_something_is_done(new_to
     assert [record.value for record in read(reader(topic), 5)] == numbered(6)[1:]
 
 
-def test_a_producer_that_waited_in_vain_says_so_and_nothing_was_pushed_out(new_topic: NewTopic) -> None:
-    topic = new_topic(max_frames=3)
+def test_a_producer_that_waited_in_vain_says_so_and_nothing_was_pushed_out(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic(max_frames=3)
     send(topic.producer(), topic, *numbered(3))
     with pytest.raises(BusFullError):
         topic.producer().send(topic.name, b"cam", (), b"too much", timeout_s=0.2)
     assert [record.value for record in read(reader(topic), 3)] == numbered(3)
 
 
-def test_a_full_partition_does_not_hold_up_another(new_topic: NewTopic) -> None:
-    topic = new_topic(partitions=2, max_frames=60)
-    full, free = keys_of_every_partition(topic, 2)
+def test_a_full_partition_does_not_hold_up_another(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic(partitions=2, max_frames=60)
+    full, free = keys_of_every_partition(new_bounded_topic, 2)
     producer = topic.producer()
     send(producer, topic, *numbered(60), key=full)
     send(producer, topic, b"free", key=free)
@@ -289,8 +315,8 @@ def test_a_full_partition_does_not_hold_up_another(new_topic: NewTopic) -> None:
         producer.send(topic.name, full, (), b"", timeout_s=0.05)
 
 
-def test_several_producers_at_once_keep_the_bound_and_lose_nothing(new_topic: NewTopic) -> None:
-    topic = new_topic(max_frames=7)
+def test_several_producers_at_once_keep_the_bound_and_lose_nothing(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic(max_frames=7)
     together = threading.Barrier(4)
     acknowledged: list[bytes] = []
 
@@ -316,7 +342,7 @@ def test_several_producers_at_once_keep_the_bound_and_lose_nothing(new_topic: Ne
 
 def test_an_acknowledged_record_survives_a_kill_of_the_server(mortal_bus: MortalBus) -> None:
     topic = mortal_bus.new_topic(partitions=2)
-    keys = keys_of_every_partition(topic, 2)
+    keys = keys_of_every_partition(mortal_bus.new_topic, 2)
     producer = topic.producer()
     for body in numbered(20):
         producer.send(topic.name, keys[int(body) % 2], HEADERS, body, PATIENCE_S)
@@ -349,14 +375,15 @@ def test_an_absent_bus_is_said_to_be_away_and_no_call_hangs(mortal_bus: MortalBu
     calls: list[Callable[[], object]] = [
         lambda: producer.send(topic.name, b"cam", (), b"2", timeout_s=0.2),
         lambda: consumer.poll(10, 0.1),
-        lambda: consumer.done_until({partition: 1}),
         lambda: consumer.waiting([partition]),
     ]
     for call in calls:
         with pytest.raises(BusAwayError):
             call()
+    with suppress(BusAwayError):  # a bus that drops nothing then has nothing to say
+        consumer.done_until({partition: 0})
     mortal_bus.start()
-    assert [record.value for record in read(consumer, 1)] == [b"1"]
+    assert read_first(consumer).value == b"1"  # what was not acknowledged may come behind it, or not
 
 
 def test_a_producer_waits_for_an_absent_bus_and_goes_on(mortal_bus: MortalBus) -> None:
@@ -364,11 +391,12 @@ def test_a_producer_waits_for_an_absent_bus_and_goes_on(mortal_bus: MortalBus) -
     producer = topic.producer()
     send(producer, topic, b"before")
     mortal_bus.kill()
-    waiting = threading.Thread(target=send, args=(producer, topic, b"while away"))
+    arguments = (topic.name, b"cam", (), b"while away", RESTART_S)
+    waiting = threading.Thread(target=producer.send, args=arguments)
     waiting.start()
     waiting.join(0.3)
     assert waiting.is_alive()
     mortal_bus.start()
-    waiting.join(PATIENCE_S)
+    waiting.join(RESTART_S)
     assert not waiting.is_alive()
     assert [record.value for record in read(reader(topic), 2)] == [b"before", b"while away"]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -262,38 +261,25 @@ class KafkaBusConsumer:
             self._assignment.seek(client, partition, oldest)
 
     def _read_around(self, client: Any, error: Exception) -> list[Record]:
-        """Find the record that cannot be read by reading the partitions one by one, and hand it out empty."""
-        _log.error("bus.record_unreadable", topic=self._topic, reason=str(error))
-        positions = {raw_partition(partition): at for partition, at in self._positions(client).items()}
-        try:
-            # kafka-python would go round for ever in the broken rest of its buffer; at another position it drops it
-            for raw, position in positions.items():
-                client.seek(raw, position + 1)
-            with suppress(KafkaError, UnicodeDecodeError):
-                client.poll(timeout_ms=0, max_records=1)  # what this reads is read again below
-            for raw, position in positions.items():
-                client.seek(raw, position)
-                client.pause(raw)
-            records: list[Record] = []
-            for raw in positions:
-                client.resume(raw)
-                records += self._next_of(client, raw)
-                client.pause(raw)
-            client.resume(*positions)
-        except (KafkaError, KeyError, ValueError):
-            self._restart()  # a rebalance in the middle of it: the next owner finds the record again
-            raise
-        return records
+        """Find the record that cannot be read, step over it, and hand it out empty.
 
-    def _next_of(self, client: Any, raw: Any) -> list[Record]:
+        A second client looks for it. The first one must not be polled before it stands at another position: kafka-python
+        would go round for ever in the broken rest of its buffer.
+        """
+        _log.error("bus.record_unreadable", topic=self._topic, reason=str(error))
+        found = []
+        observer = open_client(KafkaConsumer, {**self._options, "group_id": None})
         try:
-            found = client.poll(timeout_ms=int(ANSWER_S * 1000) // 10, max_records=1)
-        except _UNREADABLE as reason:
-            offset = client.position(raw)
-            client.seek(raw, offset + 1)
-            headers = (("unreadable", str(reason).encode()),)
-            return [Record(Partition(raw.topic, raw.partition), offset, None, headers, b"", datetime.now(UTC))]
-        return [self._record(record) for batch in found.values() for record in batch]
+            for partition, position in self._positions(client).items():
+                if reason := _why_unreadable(observer, partition, position):
+                    client.seek(raw_partition(partition), position + 1)
+                    headers = (("unreadable", reason.encode()),)
+                    found.append(Record(partition, position, None, headers, b"", datetime.now(UTC)))
+        finally:
+            observer.close(autocommit=False)
+        if not found:
+            self._restart()  # it can be read after all, but not by a client that has failed once
+        return found
 
     def _record(self, raw: Any) -> Record:
         if raw.timestamp_type != _LOG_APPEND_TIME and not self._warned_of_clock:
@@ -309,6 +295,19 @@ class KafkaBusConsumer:
             value=raw.value or b"",
             received_at=datetime.fromtimestamp(max(0, raw.timestamp) / 1000, UTC),
         )
+
+
+def _why_unreadable(observer: Any, partition: Partition, position: int) -> str | None:
+    raw = raw_partition(partition)
+    observer.assign([raw])
+    observer.seek(raw, position)
+    try:
+        observer.poll(timeout_ms=int(ANSWER_S * 1000) // 5, max_records=1)
+    except _UNREADABLE as reason:
+        return f"{type(reason).__name__}: {reason}"
+    except OffsetOutOfRangeError:
+        return None  # nothing lies there yet
+    return None
 
 
 def _tell_commit(_offsets: object, response: object) -> None:

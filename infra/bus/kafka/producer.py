@@ -61,13 +61,20 @@ class KafkaBusProducer:
         deadline = time.monotonic() + timeout_s
         message = (topic, key, headers, value)
         with bus_errors(f"send to {topic}"):
-            waiting = self._still_trying(message) or self._enqueue(message, deadline)
-            try:
-                waiting.get(timeout=max(0.0, deadline - time.monotonic()))
-            except KafkaTimeoutError:
-                if not waiting.is_done:
-                    self._remember(message, waiting)
+            while not self._acknowledged(message, deadline):
+                pass  # the client gave the message up; there is time left to try again
+
+    def _acknowledged(self, message: _Message, deadline: float) -> bool:
+        waiting = self._still_trying(message) or self._enqueue(message, deadline)
+        try:
+            waiting.get(timeout=max(0.0, deadline - time.monotonic()))
+        except KafkaError as error:
+            if not waiting.is_done:
+                self._remember(message, waiting)
+            if not error.retriable or time.monotonic() >= deadline:
                 raise
+            return False
+        return True
 
     def close(self) -> None:
         """Wait a little for what is under way and let go of the connections."""
