@@ -24,6 +24,7 @@ def score(
 ) -> None:
     """Judge the frames on the bus until Ctrl-C or SIGTERM; the batch under way is finished first."""
     from infra.engines import running_engines
+    from infra.monitoring import monitored
     from infra.settings import load_settings
     from infra.telemetry import configure_logging, get_logger
 
@@ -35,7 +36,8 @@ def score(
     with running_engines(settings) as engines:
         worker = build_worker(settings, engines, stop)
         try:
-            totals = worker.run(until_idle)
+            with monitored(settings, worker.watch.metrics, worker.watch.health):
+                totals = worker.run(until_idle)
         finally:
             worker.consumer.close()
             worker.live.close()
@@ -58,6 +60,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from scorer.detector import DetectorError, choose_device
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
+    from scorer.watch import ScorerWatch
     from scorer.worker import Worker
 
     if settings.cpu_threads:
@@ -78,6 +81,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         judge=Judge(settings, shelf, open_archive(settings.archive_location), utc_now),
         clock=utc_now,
         log=log,
+        watch=ScorerWatch(settings.health_stale_s),
         stop=stop,
     )
 

@@ -34,6 +34,7 @@ from infra.store.schema import prepare_days
 from scorer.batching import collect
 from scorer.decode import DeadFrame, DecodedFrame, decode_record
 from scorer.judge import Judge
+from scorer.watch import ScorerWatch
 
 HEARTBEAT_S = 2.0
 _HEARTBEAT_KEPT_S = 10
@@ -72,6 +73,7 @@ class Worker:
         judge: Models, archive and sampling.
         clock: The time.
         log: Where events go.
+        watch: Told what is done; metrics and health come from it.
         stop: Set it, and the worker finishes its batch and returns.
     """
 
@@ -83,6 +85,7 @@ class Worker:
     judge: Judge
     clock: Clock
     log: FilteringBoundLogger
+    watch: ScorerWatch
     stop: threading.Event = field(default_factory=threading.Event)
     totals: Totals = field(default_factory=Totals)
     _claims: dict[Partition, Claim] = field(default_factory=dict)
@@ -119,12 +122,15 @@ class Worker:
         if not self.consumer.rejoin():
             raise error
         self._claims.clear()
+        self.watch.fenced()
         self.log.warning("batch.fenced", error=str(error))
 
     def _next_records(self) -> list[Record]:
         self._claim_new_partitions()
         self._prepare_days()
         self.judge.shelf.refresh()
+        if self.watch.look_due():  # before the poll: where the bus is away now, no record is in hand
+            self.watch.looked(len(self._claims), self.consumer.waiting(self._claims))
         return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
 
     def _score(self, records: list[Record]) -> None:
@@ -138,6 +144,7 @@ class Worker:
         writing = time.perf_counter()
         written = self._persist("write", lambda: write_batch(self.database, claims, batch, self.settings.dedupe_days))
         self.judge.stages.write += time.perf_counter() - writing
+        self.watch.stored(batch, written, vars(self.judge.stages))
         self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
         self._show(frames)
         self._count(written, batch, time.perf_counter() - started)
@@ -170,6 +177,7 @@ class Worker:
         def tell(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             self.log.warning("server.away", during=what, attempt=state.attempt_number, error=str(error))
+            self.watch.server_away(error)
             with suppress(TransientError):
                 self.consumer.stay()
             self._beat()
@@ -182,9 +190,11 @@ class Worker:
             before_sleep=tell,
         )
         try:
-            return retry(attempt)
+            result = retry(attempt)
         except RetryError as error:
             raise StoppedError(f"stopped while a server was away, during {what}") from error
+        self.watch.server_back()
+        return result
 
     def _show(self, frames: Sequence[DecodedFrame]) -> None:
         newest = {frame.message.camera: frame for frame in frames}  # later frames of a camera replace earlier ones
