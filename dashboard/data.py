@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from infra.archive import Archive, open_archive
 from infra.clock import utc_now
-from infra.errors import BadFrameError, SettingsError
+from infra.errors import ArchiveAwayError, BadFrameError, SettingsError
 from infra.heatmaps import decode_heatmap
 from infra.live import LatestFrame, LiveState
 from infra.pictures import RgbPicture, decode, encode_jpeg, thumbnail
@@ -190,7 +190,7 @@ def picture(archive_ref: str) -> RgbPicture | None:
     at = sources()
     try:
         return thumbnail(decode(at.archive.read(archive_ref), at.settings.max_pixels), _DETAIL_PX)
-    except (OSError, BadFrameError):
+    except (OSError, ArchiveAwayError, BadFrameError):
         return None
 
 

@@ -4,13 +4,26 @@ A name from outside never becomes a path, the same picture is kept once, and wha
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from infra.errors import ArchiveAwayError
 from infra.frames import new_id, sha256_hex
 
 _REF = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}")
+
+
+class PictureAlteredError(FileNotFoundError):
+    """What is kept under a reference does not have its SHA-256."""
+
+
+def is_reference(text: str) -> bool:
+    """Tell whether a text has the form of our own references; a path or a URL has not."""
+    digest = text.partition("/")[2]
+    return _REF.fullmatch(text) is not None and text[:2] == digest[:2]
 
 
 class Archive:
@@ -25,28 +38,65 @@ class Archive:
 
         Returns:
             Its reference, for `read`.
+
+        Raises:
+            ArchiveAwayError: The archive does not answer, or takes nothing more.
         """
         digest = sha256_hex(data)
         ref = f"{digest[:2]}/{digest}"
         path = f"{self._root}/{ref}"
-        if not self._files.exists(path):
-            partial = f"{path}.{new_id()}.partial"
-            self._files.pipe_file(partial, data)
-            self._files.mv(partial, path)
+        with self._errors("keep a picture"):
+            if not self._files.exists(path):
+                partial = f"{path}.{new_id()}.partial"
+                self._files.pipe_file(partial, data)
+                self._files.mv(partial, path)
         return ref
 
     def read(self, ref: str) -> bytes:
         """Return a picture.
 
         Raises:
-            FileNotFoundError: It is not kept, or is not what its name says.
+            FileNotFoundError: It is not kept.
+            PictureAlteredError: It is not what its name says.
+            ArchiveAwayError: The archive does not answer.
         """
-        if not _REF.fullmatch(ref):
+        if not is_reference(ref):
             raise FileNotFoundError(f"not an archive reference: {ref[:80]!r}")
-        data: bytes = self._files.cat_file(f"{self._root}/{ref}")
+        with self._errors("read a picture", FileNotFoundError):
+            data: bytes = self._files.cat_file(f"{self._root}/{ref}")
         if sha256_hex(data) != ref.partition("/")[2]:
-            raise FileNotFoundError(f"{ref} was altered: its bytes do not have that SHA-256")
+            raise PictureAlteredError(f"{ref} was altered: its bytes do not have that SHA-256")
         return data
+
+    def prepare(self) -> None:
+        """Make the folder of the archive, so that `check_present` can tell an absent archive from an empty one.
+
+        Raises:
+            ArchiveAwayError: It cannot be made.
+        """
+        if isinstance(self._files, LocalFileSystem):
+            with self._errors("make its folder"):
+                self._files.makedirs(self._root, exist_ok=True)
+
+    def check_present(self) -> None:
+        """Tell a picture that is missing from an archive that is: a folder may lie on a disk that is not mounted.
+
+        Raises:
+            ArchiveAwayError: The folder of the archive is not there.
+        """
+        if isinstance(self._files, LocalFileSystem) and not self._files.isdir(self._root):
+            raise ArchiveAwayError(f"the archive {self._root} is not there")
+
+    @contextmanager
+    def _errors(self, doing: str, *meant: type[Exception]) -> Iterator[None]:
+        """Translate what fsspec's many file systems raise, each its own: OSError, botocore's, aiohttp's."""
+        try:
+            yield
+        except meant:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or "no reason given"
+            raise ArchiveAwayError(f"the archive cannot {doing}: {type(error).__name__}: {reason}") from error
 
 
 def open_archive(location: str) -> Archive:

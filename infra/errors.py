@@ -8,9 +8,11 @@ DifferlineError
 ├── ModelRefusedError       an artifact is not what the registry says, or is broken
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
 ├── PositionLostError       the bus ends before the stored position: stop, a person must look
+├── DeadLetterLimitError    more dead letters in a minute than the limit: stop, the frames stay on the bus
 └── TransientError          away for now: back off, pause, lose nothing
 ├── DatabaseAwayError
 ├── BusAwayError
+├── ArchiveAwayError
 └── BusFullError        the stream is at its bound: the producer waits
 """
 
@@ -41,6 +43,8 @@ class DeadLetterReason(StrEnum):
     NOT_AN_IMAGE = "not_an_image"
     BROKEN_IMAGE = "broken_image"
     TOO_MANY_PIXELS = "too_many_pixels"
+    DATAREF_MISSING = "dataref_missing"
+    KILLED_THE_PROCESS = "killed_the_process"
 
 
 class BadFrameError(DifferlineError):
@@ -72,6 +76,10 @@ class PositionLostError(DifferlineError):
     """The stored position lies behind the end of its partition: the topic was made anew, or lost what it acknowledged."""
 
 
+class DeadLetterLimitError(DifferlineError):
+    """More frames in a minute cannot be judged than the limit allows: more likely a bad release than bad frames."""
+
+
 class TransientError(DifferlineError):
     """A server is away for now; the work is kept and tried again."""
 
@@ -82,6 +90,10 @@ class DatabaseAwayError(TransientError):
 
 class BusAwayError(TransientError):
     """The frames bus does not answer."""
+
+
+class ArchiveAwayError(TransientError):
+    """The archive of pictures does not answer."""
 
 
 class BusFullError(TransientError):
