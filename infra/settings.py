@@ -78,9 +78,27 @@ class Settings(BaseSettings):
         gt=0,
         description="a Kafka client with frames waiting that stands still for so long is restarted, in seconds",
     )
+    outbox: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="whether verdicts and dead letters are put aside for `differline relay`; `auto`: with Kafka, "
+        "so that one machine collects no rows that nobody reads",
+    )
+    relay_lanes: int = Field(
+        4, ge=1, le=32, description="messages that `differline relay` sends at once; a camera's go one after the other"
+    )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(7, ge=1, description="how far back a frame id is recognised as already judged, in days")
     max_frame_bytes: int = Field(8 * 2**20, ge=1024, description="largest encoded picture, in bytes")
+    claim_check_bytes: int = Field(
+        8 * 2**20,
+        ge=1,
+        description="a larger picture goes to the archive, and its message only says where, in bytes",
+    )
+    dead_letters_per_minute: int = Field(
+        60,
+        ge=1,
+        description="when more frames cannot be judged in a minute, over all scorers, the scorers stop and raise an alert",
+    )
     max_pixels: int = Field(
         50_000_000, ge=1, description="largest picture, in pixels; read from its header before decoding"
     )
@@ -124,6 +142,11 @@ class Settings(BaseSettings):
         """Environment first, then the TOML file; no .env files and no secrets folder."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
         return (init_settings, env_settings, toml)
+
+    @property
+    def fills_outbox(self) -> bool:
+        """Whether scorers put verdicts and dead letters aside for the relay."""
+        return self.outbox == "on" or (self.outbox == "auto" and self.bus == "kafka")
 
     @property
     def archive_location(self) -> str:

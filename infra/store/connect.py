@@ -44,9 +44,19 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises:
         DatabaseAwayError: The server cannot be reached, or went away; whether the commit happened is then unknown.
     """
+    with database_errors(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Translate what the driver raises.
+
+    Raises:
+        DatabaseAwayError: The server cannot be reached, or went away.
+    """
     try:
-        with engine.begin() as connection:
-            yield connection
+        yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, psycopg.OperationalError) as error:
         raise DatabaseAwayError(f"the database does not answer: {_first_line(error)}") from error
     except sa.exc.DBAPIError as error:

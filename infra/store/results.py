@@ -1,4 +1,4 @@
-"""The results of a batch: verdicts, heatmaps, dead letters, alerts, the ledger and the positions, in one transaction.
+"""The results of a batch: verdicts, heatmaps, dead letters, alerts, outbox, ledger and positions, in one transaction.
 
 Either all of it is there or none. Rows go in by COPY. A frame id that was judged before is recognised, so a producer that
 sends again gets no second verdict; a record that is read again after a crash lies behind the stored position.
@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from infra.bus.protocol import Partition
 from infra.store.connect import transaction
+from infra.store.dead_letters import keep_limit
 from infra.store.ledger import Accounted, count
+from infra.store.outbox import OutboxKind
 from infra.store.positions import Claim, advance, lock_claims
 from infra.store.tables import VerdictState, dead_letters, verdicts
 
@@ -78,6 +80,7 @@ class DeadLetterRow:
     detail: str
     headers: str  # JSON
     body_ref: str | None
+    original: bytes = b""  # by `infra.dead_letters.pack_original`
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,15 @@ class Written:
     duplicates: int
 
 
-def write_batch(engine: sa.Engine, claims: list[Claim], batch: Batch, dedupe_days: int) -> Written:
+def write_batch(
+    engine: sa.Engine,
+    claims: list[Claim],
+    batch: Batch,
+    dedupe_days: int,
+    *,
+    dead_letters_per_minute: int | None = None,
+    fill_outbox: bool = False,
+) -> Written:
     """Write a batch and move the positions on.
 
     Safe to call again when the answer to a commit was lost: a batch that is stored already is left as it is.
@@ -120,9 +131,12 @@ def write_batch(engine: sa.Engine, claims: list[Claim], batch: Batch, dedupe_day
         claims: The claims of every partition in `batch.next_offsets`.
         batch: The results.
         dedupe_days: How far back a frame id is recognised, in days before the oldest frame of the batch.
+        dead_letters_per_minute: Most dead letters within a minute, over all scorers; None: no limit.
+        fill_outbox: Whether what is written is also put aside for the relay.
 
     Raises:
         StaleEpochError: A partition was taken by another worker; nothing was written.
+        DeadLetterLimitError: The dead letters of this batch would be too many; nothing was written.
         DatabaseAwayError: PostgreSQL does not answer.
     """
     with transaction(engine) as connection:
@@ -130,10 +144,14 @@ def write_batch(engine: sa.Engine, claims: list[Claim], batch: Batch, dedupe_day
         if all((stored[p] or 0) >= offset for p, offset in batch.next_offsets.items()):
             return Written(frames=0, duplicates=0)
         fresh, duplicates = _without_duplicates(connection, batch, dedupe_days)
+        if fresh.dead_letters and dead_letters_per_minute is not None:
+            keep_limit(connection, len(fresh.dead_letters), dead_letters_per_minute)
         _copy(connection, "verdicts", VerdictRow, fresh.verdicts)
         _copy(connection, "heatmaps", HeatmapRow, fresh.heatmaps)
         _copy(connection, "dead_letters", DeadLetterRow, fresh.dead_letters)
         _open_alerts(connection, fresh.verdicts)
+        if fill_outbox:
+            _put_aside(connection, fresh)
         known = [_accounted(row) for row in fresh.verdicts] + [_accounted(row) for row in fresh.dead_letters]
         count(connection, known + duplicates)
         advance(connection, batch.next_offsets)
@@ -180,6 +198,17 @@ def _open_alerts(connection: sa.Connection, rows: Sequence[VerdictRow]) -> None:
     defects = [row for row in rows if row.state == VerdictState.DEFECT]
     values = [["defect", row.camera, row.product, row.received_at, row.frame_id] for row in defects]
     _copy_values(connection, "alerts", ["kind", "camera", "product", "received_at", "frame_id"], values)
+
+
+def _put_aside(connection: sa.Connection, batch: Batch) -> None:
+    """Put references into the outbox, in the order of the bus: a camera's verdicts are published in that order."""
+    rows: list[VerdictRow | DeadLetterRow] = [*batch.verdicts, *batch.dead_letters]
+    rows.sort(key=lambda row: (row.topic, row.partition, row.bus_offset))
+    values: list[list[Any]] = [
+        [OutboxKind.VERDICT if isinstance(row, VerdictRow) else OutboxKind.DEAD_LETTER, row.received_at, row.frame_id]
+        for row in rows
+    ]
+    _copy_values(connection, "outbox", ["kind", "received_at", "frame_id"], values)
 
 
 def _copy_values(connection: sa.Connection, table: str, columns: list[str], rows: list[list[Any]]) -> None:

@@ -123,8 +123,12 @@ dead_letters = sa.Table(
     sa.Column("headers", postgresql.JSONB, nullable=False),
     sa.Column("body_ref", sa.Text),  # the body in the archive; NULL where it was empty
     _time("committed_at", default="clock_timestamp()"),
+    sa.Column(
+        "original", sa.LargeBinary, nullable=False, server_default=""
+    ),  # key and headers; see infra/dead_letters.py
     sa.PrimaryKeyConstraint("received_at", "topic", "partition", "bus_offset"),
     sa.Index("dead_letters_frame", "frame_id"),
+    sa.Index("dead_letters_committed", "committed_at"),  # how many in the last minute
     postgresql_partition_by="RANGE (received_at)",
 )
 
@@ -163,6 +167,32 @@ positions = sa.Table(
     sa.Column("worker", sa.Text, nullable=False),
     _time("updated_at", default="clock_timestamp()"),
     sa.PrimaryKeyConstraint("topic", "partition"),
+)
+
+attempts = sa.Table(  # what is, or was last, worked on; finished where it lies before the stored position
+    "attempts",
+    metadata,
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("first_offset", sa.BigInteger, nullable=False),
+    sa.Column("last_offset", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),  # at the first of them, one after the other
+    sa.Column("worker", sa.Text, nullable=False),
+    _time("started_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("topic", "partition"),
+)
+
+outbox = sa.Table(  # what the relay still has to publish; see infra/store/outbox.py for the order
+    "outbox",
+    metadata,
+    sa.Column("txid", sa.BigInteger, nullable=False, server_default=sa.text("pg_current_xact_id()::text::bigint")),
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    _time("received_at"),
+    sa.Column("frame_id", sa.Text, nullable=False),
+    _time("created_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("txid", "id"),
+    sa.CheckConstraint("kind IN ('verdict', 'dead_letter')", name="outbox_kind"),
 )
 
 camera_runs = sa.Table(
