@@ -244,6 +244,15 @@ def test_a_busy_partition_does_not_starve_the_others_for_a_batch(new_bounded_top
         assert seen == {0, 1, 2, 3}
 
 
+def test_busy_partitions_take_turns(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic(partitions=4)
+    for key in keys_of_every_partition(new_bounded_topic, 4):
+        send(topic.producer(), topic, *numbered(20), key=key)
+    consumer = reader(topic)
+    seen = {record.partition.number for _ in range(8) for record in consumer.poll(2, 1.0)}
+    assert seen == {0, 1, 2, 3}
+
+
 def test_done_until_drops_only_what_lies_before(new_bounded_topic: NewTopic) -> None:
     topic = new_bounded_topic(partitions=2)
     keys = keys_of_every_partition(new_bounded_topic, 2)
@@ -252,7 +261,7 @@ def test_done_until_drops_only_what_lies_before(new_bounded_topic: NewTopic) -> 
     consumer = reader(topic)
     first = [record for record in read(consumer, 12) if record.partition.number == 0]
     consumer.done_until({})
-    consumer.done_until({first[0].partition: first[2].offset + 1})
+    consumer.done_until({first[0].partition: first[3].offset})
     left = sorted(read(reader(topic), 9), key=place)
     assert [record.value for record in left] == [*numbered(6)[3:], *numbered(6)]
     consumer.seek(first[0].partition, first[1].offset)  # a place that is gone: on from the oldest that is kept

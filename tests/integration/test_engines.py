@@ -91,6 +91,13 @@ def servers(data_dir: Path, engines: Engines) -> list[psutil.Process]:
     return [postmaster(data_dir), redis_server(engines)]
 
 
+def servers_of(data_dir: Path) -> set[int]:
+    """Every server that works in a data folder, whoever started it."""
+    processes = psutil.process_iter(["name", "cmdline"])
+    named = [process for process in processes if process.info["name"] in ("postgres", "redis-server")]
+    return {process.pid for process in named if str(data_dir) in " ".join(process.info["cmdline"] or ())}
+
+
 def gone(processes: list[psutil.Process]) -> bool:
     return psutil.wait_procs(processes, timeout=20)[1] == []
 
@@ -148,6 +155,7 @@ def test_commands_that_start_at_the_same_time_share_one_set_of_engines(data_dir:
             wait_ready(each)
         with running_engines(Settings(data_dir=data_dir)) as engines:
             started = servers(data_dir, engines)
+            assert servers_of(data_dir) == {process.pid for process in started}
             for each in commands:
                 finish(each)
             assert notes(engines) == (["first"], ["first"])

@@ -68,9 +68,9 @@ def test_what_is_no_whole_picture_is_refused_with_its_reason(data: bytes, reason
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
-@pytest.mark.parametrize("encode", [encode_jpeg, encode_png])
+@pytest.mark.parametrize("encode", [encode_jpeg, encode_png, lambda noise: png_16_bit(noise, 2)])
 def test_a_picture_that_was_cut_never_passes_as_half_grey(encode: Callable[[RgbPicture], bytes], cut: float) -> None:
-    noise = np.random.default_rng(3).integers(0, 255, (60, 80, 3), np.uint8)
+    noise = np.random.default_rng(3).integers(0, 255, (300, 80, 3), np.uint8)
     data = encode(noise)
     assert refusal(data[: int(len(data) * cut)]) is DeadLetterReason.BROKEN_IMAGE
 
