@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,9 +80,13 @@ class KafkaServer:
 
 
 @contextlib.contextmanager
-def running_kafka(**environment: str) -> Iterator[KafkaServer]:
+def running_kafka(extra: Callable[["KafkaServer"], str] = lambda _: "", **environment: str) -> Iterator[KafkaServer]:
+    """A broker; `extra` gives server properties that win, from the ports that were found for it."""
     with tempfile.TemporaryDirectory(prefix="differline-kafka-", ignore_cleanup_errors=True) as folder:
         server = KafkaServer(Path(folder), environment)
+        properties = Path(folder) / "extra.properties"
+        properties.write_text(extra(server))
+        server.environment["LOCAL_KAFKA_EXTRA"] = str(properties)
         try:
             server.start()
             yield server

@@ -21,6 +21,8 @@ from infra.settings import Settings
 HEADER_ROOM_BYTES = 2**20  # what a message may have beside the picture: key, headers, Kafka's own framing
 ANSWER_S = 5.0  # a broker that leaves a question unanswered for so long is away
 _OPEN_S = 10.0
+_REASONS_TOLD = 3
+_REASON_AT = {"Connection failed:": 0, "Bootstrap connection to": 1}  # which argument of kafka-python's log says why
 
 Client = TypeVar("Client")
 
@@ -81,7 +83,7 @@ def open_client(kind: Callable[..., Client], options: Mapping[str, Any], timeout
     kafka-python leaves a thread behind when that fails, and says the reason only in its log: both are seen to here.
 
     Raises:
-        BusAwayError: No broker answered within `timeout_s`; the text has the last reason.
+        BusAwayError: No broker answered within `timeout_s`; the text has the reason.
         SettingsError: The options contradict each other.
     """
     networks: list[KafkaNetClient] = []
@@ -99,7 +101,9 @@ def open_client(kind: Callable[..., Client], options: Mapping[str, Any], timeout
             if isinstance(error, KafkaConfigurationError):
                 raise SettingsError(f"Kafka's settings: {error}") from error
             servers = ",".join(options["bootstrap_servers"])
-            reason = reasons[-1] if reasons else str(error)
+            reason = "; then ".join(list(dict.fromkeys(reasons))[:_REASONS_TOLD]) or str(error)
+            if "sasl_mechanism" in options and "uthentication" not in reason:
+                reason += " (so ends a refused user or password, too)"  # the broker's answer does not always arrive
             raise BusAwayError(f"Kafka at {servers} cannot be reached: {reason}") from error
 
 
@@ -129,8 +133,9 @@ def _reasons() -> Iterator[list[str]]:
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.msg.startswith("Connection failed"):
-                heard.append(str(record.args[0] if isinstance(record.args, tuple) and record.args else record.msg))
+            reason = _REASON_AT.get(record.msg.split("%", 1)[0].strip())
+            if reason is not None and isinstance(record.args, tuple) and len(record.args) > reason:
+                heard.append(" ".join(str(record.args[reason]).split()))
 
     ear = Ear(logging.WARNING)
     log = logging.getLogger("kafka.net.manager")

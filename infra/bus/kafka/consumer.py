@@ -195,6 +195,8 @@ class KafkaBusConsumer:
             client.end_offsets([first], timeout_ms=int(ANSWER_S * 1000))
         except KafkaTimeoutError as error:
             raise BusAwayError(f"no broker leads the topic {self._topic}; `differline topics` makes it") from error
+        if self._group is None:
+            self._watch_all(client)
 
     def _watch_all(self, client: Any) -> None:
         known = frozenset(Partition(self._topic, number) for number in client.partitions_for_topic(self._topic))
