@@ -27,6 +27,7 @@ class Service(StrEnum):
 
     INGEST = "ingest"
     SCORER = "scorer"
+    RELAY = "relay"
     DASHBOARD = "dashboard"
 
 
@@ -174,6 +175,28 @@ SCORER_AWAY = Metric(
     ("server",),
 )
 
+RELAY_PUBLISHED = Metric(
+    "differline_relay_published_messages_total",
+    Service.RELAY,
+    Kind.COUNTER,
+    "messages",
+    "Verdicts and dead letters that Kafka acknowledged; one that was sent twice counts twice.",
+)
+RELAY_WAITING = Metric(
+    "differline_relay_waiting_messages",
+    Service.RELAY,
+    Kind.GAUGE,
+    "messages",
+    "Rows of the outbox that were not published yet, looked up twice a minute by the relay that has the turn.",
+)
+RELAY_OLDEST = Metric(
+    "differline_relay_oldest_seconds",
+    Service.RELAY,
+    Kind.GAUGE,
+    "seconds",
+    "Age of the oldest of them, looked up as often.",
+)
+
 METRICS: tuple[Metric, ...] = (
     *HEALTHY,
     INGEST_ACCEPTED,
@@ -190,6 +213,9 @@ METRICS: tuple[Metric, ...] = (
     SCORER_PARTITIONS,
     SCORER_FENCED,
     SCORER_AWAY,
+    RELAY_PUBLISHED,
+    RELAY_WAITING,
+    RELAY_OLDEST,
 )
 
 

@@ -29,6 +29,7 @@ from infra.bus.protocol import Producer
 from infra.clock import utc_now
 from infra.dead_letters import Message, dead_letter_message
 from infra.errors import TransientError
+from infra.relay_watch import RelayWatch
 from infra.store.outbox import DeadLetter, OutboxKey, OutboxRow, OutboxTurn, backlog, outbox_turn
 from infra.verdict_message import verdict_message
 
@@ -67,6 +68,7 @@ class Relay:
         archive: Where the bodies of dead letters are.
         topics: Where messages go.
         log: Where events go.
+        watch: Told what is done; metrics and health come from it. One that nobody looks at when left out.
         stop: Set it, and the relay ends after the messages in hand.
         published: Messages that were acknowledged since the start.
     """
@@ -76,6 +78,7 @@ class Relay:
     archive: Archive
     topics: Topics
     log: FilteringBoundLogger
+    watch: RelayWatch = field(default_factory=lambda: RelayWatch(_LATE_S))
     stop: threading.Event = field(default_factory=threading.Event)
     published: int = 0
     _idle_since: float = 0.0
@@ -127,6 +130,7 @@ class Relay:
         done = [key for keys, _ in sent for key in keys]
         turn.remove(done)
         self.published += len(done)
+        self.watch.published(len(done))
         for _, error in sent:
             if error is not None:
                 raise error
@@ -169,18 +173,21 @@ class Relay:
         if not self._standing_by:
             self._standing_by = True
             self.log.info("relay.standing_by", reason="another relay has the turn")
+        self.watch.standing_by()
         self.stop.wait(_STANDBY_S)
         return not self._idle_for(until_idle_s)
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.log.warning("server.away", during="relay", attempt=state.attempt_number, error=str(error))
+        self.watch.server_away(error)
 
     def _report(self) -> None:
         if time.monotonic() < self._next_report:
             return
         self._next_report = time.monotonic() + _REPORT_S
         waiting = backlog(self.database)
+        self.watch.looked(waiting)
         self.log.info("relay.published", messages=self.published, waiting=waiting.rows)
         if waiting.oldest_at is not None and (age_s := (utc_now() - waiting.oldest_at).total_seconds()) > _LATE_S:
             self.log.warning("relay.late", waiting=waiting.rows, oldest_s=round(age_s), advice=_LATE_ADVICE)

@@ -22,7 +22,9 @@ def relay(
     from infra.bus.topics import DEAD_LETTERS_SUFFIX
     from infra.engines import running_engines
     from infra.errors import SettingsError
+    from infra.monitoring import monitored
     from infra.outbox_relay import Relay, Topics
+    from infra.relay_watch import RelayWatch
     from infra.settings import load_settings
     from infra.store.connect import open_database
     from infra.telemetry import configure_logging, get_logger
@@ -35,7 +37,9 @@ def relay(
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     log = get_logger("relay")
+    watch = RelayWatch(settings.health_stale_s)
     with ExitStack() as opened:
+        opened.enter_context(monitored(settings, watch.metrics, watch.health))
         engines = opened.enter_context(running_engines(settings))
         database = open_database(engines.database_url, pool_size=2)
         opened.callback(database.dispose)
@@ -50,6 +54,7 @@ def relay(
                 largest_body=settings.max_frame_bytes,
             ),
             log=log,
+            watch=watch,
             stop=stop,
         ).run(until_idle)
     log.info("relay.ended", published=published)
