@@ -27,7 +27,7 @@ def progress_shown() -> Iterator[Progress]:
     """Yield the callback that shows progress on standard error."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _print_quarter
+        yield _Lines()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -47,7 +47,16 @@ def progress_shown() -> Iterator[Progress]:
         yield show
 
 
-def _print_quarter(stage: Stage, done: int, total: int, detail: str = "") -> None:
-    if total and done * _QUARTERS // total != (done - 1) * _QUARTERS // total:
+class _Lines:
+    """Prints a line when a stage begins, at each quarter of it, and at its end."""
+
+    def __init__(self) -> None:
+        self._quarter: dict[Stage, int] = {}
+
+    def __call__(self, stage: Stage, done: int, total: int, detail: str = "") -> None:
+        quarter = done * _QUARTERS // total if total else 0
+        if done and quarter == self._quarter.get(stage):
+            return
+        self._quarter[stage] = quarter
         sys.stderr.write(f"{_TITLES[stage]}: {done} of {total} {detail}".rstrip() + "\n")
         sys.stderr.flush()
