@@ -60,6 +60,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from scorer.detector import DetectorError, choose_device
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
+    from scorer.trials import Trials
     from scorer.watch import ScorerWatch
     from scorer.worker import Worker
 
@@ -72,13 +73,15 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     except DetectorError as error:
         raise SettingsError(str(error)) from error
     shelf = ModelShelf(database, ArtifactLoader(device, settings.extractor, settings.extractor_seed), log)
+    name = f"{socket.gethostname()}-{os.getpid()}"
     return Worker(
-        name=f"{socket.gethostname()}-{os.getpid()}",
+        name=name,
         settings=settings,
         consumer=open_consumer(settings, engines),
         database=database,
         live=LiveState(engines.redis_url),
         judge=Judge(settings, shelf, open_archive(settings.archive_location), utc_now),
+        trials=Trials(database, name),
         clock=utc_now,
         log=log,
         watch=ScorerWatch(settings.health_stale_s),

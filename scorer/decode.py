@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from infra.errors import BadFrameError, DeadLetterReason
 from infra.frames import FrameMessage, FrameTraces, from_headers, readable_headers, sha256_hex, traces
 from infra.pictures import RgbPicture, decode
 from infra.store.tables import NoVerdictReason
+from scorer.claim_check import Fetch, fetch_nothing
 
 # A covered lens and a blinded sensor leave no structure; a dark or a bright part still has some.
 _BLACK_LEVEL = 8
@@ -24,7 +25,7 @@ class DecodedFrame:
 
     Attributes:
         record: Where it came from.
-        message: What the producer said.
+        message: What the producer said; its body is the picture, also where the message only said where it is.
         sha256: SHA-256 of the encoded picture, checked.
         picture: (H, W, 3) uint8 RGB.
         unusable: Why this picture cannot be judged; None for one that can.
@@ -58,21 +59,39 @@ class DeadFrame:
     headers: str
 
 
-def decode_record(record: Record, max_pixels: int) -> DecodedFrame | DeadFrame:
-    """Read a record's message, check its hash and decode its picture; nothing in it can raise."""
+def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing) -> DecodedFrame | DeadFrame:
+    """Read a record's message, check its hash and decode its picture; nothing in it can raise.
+
+    Args:
+        record: The record.
+        max_pixels: Largest picture that is decoded.
+        fetch: Gets the picture of a message that only says where it is.
+
+    Raises:
+        ArchiveAwayError: The archive that the picture is in does not answer; this says nothing about the frame.
+    """
     started = time.perf_counter()
-    position = f"{record.partition.topic}/{record.partition.number}/{record.offset}"
     try:
         message = from_headers(
-            record.headers, record.value, key=record.key, fallback_id=position, received_at=record.received_at
+            record.headers, record.value, key=record.key, fallback_id=_position(record), received_at=record.received_at
         )
+        if message.dataref and not message.body:
+            message = replace(message, body=fetch(message.dataref))
         digest = _checked_digest(message)
-        picture = decode(record.value, max_pixels)
+        picture = decode(message.body, max_pixels)
     except BadFrameError as error:
-        found = traces(record.headers, record.key, position)
-        headers = json.dumps(readable_headers(record.headers))
-        return DeadFrame(record, found, error.reason, error.detail.replace("\0", "\\0"), headers)
+        return dead_frame(record, error.reason, error.detail)
     return DecodedFrame(record, message, digest, picture, unusable(picture), time.perf_counter() - started)
+
+
+def dead_frame(record: Record, reason: DeadLetterReason, detail: str) -> DeadFrame:
+    """Make a dead letter of a record, with whatever can be told of it."""
+    found = traces(record.headers, record.key, _position(record))
+    return DeadFrame(record, found, reason, detail.replace("\0", "\\0"), json.dumps(readable_headers(record.headers)))
+
+
+def _position(record: Record) -> str:
+    return f"{record.partition.topic}/{record.partition.number}/{record.offset}"
 
 
 def _checked_digest(message: FrameMessage) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from infra.archive import Archive
 from infra.clock import Clock
+from infra.dead_letters import pack_original
 from infra.frames import new_id
 from infra.heatmaps import encode_heatmap
 from infra.settings import Settings
@@ -64,7 +65,11 @@ class Judge:
     stages: StageSeconds = field(default_factory=StageSeconds)
 
     def judge(self, frames: Sequence[DecodedFrame], dead: Sequence[DeadFrame]) -> Batch:
-        """Judge frames, one pass per product; the positions go to behind the last record of each partition."""
+        """Judge frames, one pass per product; the positions go to behind the last record of each partition.
+
+        Raises:
+            ArchiveAwayError: A picture cannot be kept; judging again is safe.
+        """
         by_product: dict[str, list[DecodedFrame]] = defaultdict(list)
         for frame in frames:
             by_product[frame.message.product].append(frame)
@@ -155,7 +160,7 @@ class Judge:
             p_value=judgement.p_value,
             threshold=model.detector.manifest.threshold if model else None,
             views=judgement.views,
-            archive_ref=self.archive.write(record.value) if kept else None,
+            archive_ref=self.archive.write(message.body) if kept else None,
             decode_ms=1000 * frame.decode_s,
             score_ms=judgement.score_ms,
         )
@@ -175,6 +180,7 @@ class Judge:
             detail=frame.detail,
             headers=frame.headers,
             body_ref=self.archive.write(record.value) if record.value else None,
+            original=pack_original(record.key, record.headers),
         )
 
 

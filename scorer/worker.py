@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -23,17 +24,20 @@ from tenacity import (
 
 from infra.bus import Consumer, Partition, Record
 from infra.clock import Clock
-from infra.errors import DifferlineError, StaleEpochError, TransientError
+from infra.errors import DeadLetterLimitError, DeadLetterReason, DifferlineError, StaleEpochError, TransientError
 from infra.live import LatestFrame, LiveState, best_effort
 from infra.pictures import encode_jpeg, thumbnail
 from infra.settings import Settings
 from infra.store.connect import transaction
+from infra.store.dead_letters import raise_limit_alert
 from infra.store.positions import Claim, claim
 from infra.store.results import Batch, Written, write_batch
 from infra.store.schema import prepare_days
 from scorer.batching import collect
-from scorer.decode import DeadFrame, DecodedFrame, decode_record
+from scorer.claim_check import fetch_from
+from scorer.decode import DeadFrame, DecodedFrame, dead_frame, decode_record
 from scorer.judge import Judge
+from scorer.trials import MOST_ATTEMPTS, Trials
 from scorer.watch import ScorerWatch
 
 HEARTBEAT_S = 2.0
@@ -71,6 +75,7 @@ class Worker:
         database: Where results go.
         live: Live state; results never wait for it.
         judge: Models, archive and sampling.
+        trials: Which frames were begun before and never finished.
         clock: The time.
         log: Where events go.
         watch: Told what is done; metrics and health come from it.
@@ -83,6 +88,7 @@ class Worker:
     database: sa.Engine
     live: LiveState
     judge: Judge
+    trials: Trials
     clock: Clock
     log: FilteringBoundLogger
     watch: ScorerWatch
@@ -98,7 +104,9 @@ class Worker:
 
         Raises:
             StaleEpochError: Another scorer took a partition, on a bus for one reader; nothing of the batch was written.
+            DeadLetterLimitError: Too many frames cannot be judged; nothing of the batch was written.
         """
+        self._persist("prepare the archive", self.judge.archive.prepare)
         last_frame = time.monotonic()
         while not self.stop.is_set():
             try:
@@ -134,20 +142,56 @@ class Worker:
         return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
 
     def _score(self, records: list[Record]) -> None:
+        """Score a batch, or its frames one at a time where the last owner of a partition did not finish them."""
+        for group in self.trials.groups(records):
+            self._score_group(group)
+
+    def _score_group(self, records: list[Record]) -> None:
         started = time.perf_counter()
-        outcomes = [decode_record(record, self.settings.max_pixels) for record in records]
+        claims = [self._claims[partition] for partition in {record.partition for record in records}]
+        outcomes = self._outcomes(claims, records)
         frames = [outcome for outcome in outcomes if isinstance(outcome, DecodedFrame)]
         dead = [outcome for outcome in outcomes if isinstance(outcome, DeadFrame)]
         self.judge.stages.decode += time.perf_counter() - started
-        batch = self.judge.judge(frames, dead)
-        claims = [self._claims[partition] for partition in batch.next_offsets]
+        batch = self._persist("judge", lambda: self.judge.judge(frames, dead))
         writing = time.perf_counter()
-        written = self._persist("write", lambda: write_batch(self.database, claims, batch, self.settings.dedupe_days))
+        try:
+            written = self._persist("write", lambda: self._write(claims, batch))
+        except DeadLetterLimitError as error:
+            self._tell_limit(claims, records, dead[0], error)
+            raise
         self.judge.stages.write += time.perf_counter() - writing
         self.watch.stored(batch, written, vars(self.judge.stages))
         self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
         self._show(frames)
         self._count(written, batch, time.perf_counter() - started)
+
+    def _outcomes(self, claims: list[Claim], records: list[Record]) -> list[DecodedFrame | DeadFrame]:
+        """Decode what is not known to kill the process; from here on until the write this worker may be killed by it."""
+        if len(records) == 1 and self.trials.worn_out(records[0]):
+            return [dead_frame(records[0], DeadLetterReason.KILLED_THE_PROCESS, f"in {MOST_ATTEMPTS} attempts")]
+        self._persist("begin", lambda: self.trials.begin(claims, records))
+        decode = partial(decode_record, max_pixels=self.settings.max_pixels, fetch=fetch_from(self.judge.archive))
+        return [self._persist("fetch", partial(decode, record)) for record in records]
+
+    def _write(self, claims: list[Claim], batch: Batch) -> Written:
+        return write_batch(
+            self.database,
+            claims,
+            batch,
+            self.settings.dedupe_days,
+            dead_letters_per_minute=self.settings.dead_letters_per_minute,
+            fill_outbox=self.settings.fills_outbox,
+        )
+
+    def _tell_limit(
+        self, claims: list[Claim], records: list[Record], frame: DeadFrame, error: DeadLetterLimitError
+    ) -> None:
+        """Raise the alert, and do not hold this end against the frames of the batch."""
+        self.log.error("dead_letters.limit_reached", error=str(error), example=frame.detail, reason=frame.reason)
+        at, found = frame.record.received_at, frame.traces
+        self._persist("alert", lambda: raise_limit_alert(self.database, found.camera, at, found.frame_id))
+        self._persist("withdraw", lambda: self.trials.withdraw(claims, records))
 
     def _claim_new_partitions(self) -> None:
         generation = self.consumer.generation()  # first: a change behind it is seen the next time
@@ -161,6 +205,9 @@ class Worker:
                 self.consumer.seek_to_beginning(partition)
             else:
                 self.consumer.seek(partition, mine.next_offset)
+            if left := self.trials.claimed(mine):
+                log = self.log.bind(partition=partition.number, first=left.first_offset, last=left.last_offset)
+                log.warning("batch.unfinished", attempts=left.attempts)
             self._claims[partition] = mine
             self.log.info("partition.claimed", partition=partition.number, epoch=mine.epoch, position=mine.next_offset)
 

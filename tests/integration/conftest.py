@@ -1,14 +1,13 @@
-"""A small but real model: fitted once, registered by the tests that need it."""
+"""A small but real model, fitted once and registered by the tests that need it, and a line to try it on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from infra.pictures import RgbPicture
+from infra.engines import Engines
 from infra.settings import Settings
 from infra.store.models import RegisteredModel
 from scorer.detector import load_extractor
@@ -17,15 +16,9 @@ from trainer.images import drawn_pictures
 from trainer.presets import COMPACT
 from trainer.register import register
 
+from .line import Line, part_picture
+
 SMALL = replace(COMPACT, blocks=2, hidden=16, epochs=2, bank_views=1, epoch_views=1, scoring_views=1, heatmap_views=1)
-
-
-def part_picture(seed: int) -> RgbPicture:
-    """A grey part with grain; the seed moves it a little."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:60, 0:80]
-    part = 120 + 60 * (np.hypot(rows - 30 - random.normal(), columns - 40 - random.normal()) < 20)
-    return np.clip(part[..., None] + random.normal(0, 4, (60, 80, 1)), 0, 255).repeat(3, axis=2).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +36,11 @@ def put_in_force(database: sa.Engine, settings: Settings, fitted: FittedModel) -
         return register(database, Path(settings.models_folder), fitted, "test")
 
     return put
+
+
+@pytest.fixture
+def line(settings: Settings, engines: Engines, database: sa.Engine) -> Iterator[Line]:
+    """A line of the test's own."""
+    running = Line(settings, engines, database)
+    yield running
+    running.close()
