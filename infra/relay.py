@@ -51,7 +51,7 @@ def relay(
             topics=Topics(
                 verdicts=settings.verdicts_topic,
                 dead_letters=settings.frames_topic + DEAD_LETTERS_SUFFIX,
-                largest_body=settings.max_frame_bytes,
+                largest_body=settings.largest_body,
             ),
             log=log,
             watch=watch,

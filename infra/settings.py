@@ -149,6 +149,11 @@ class Settings(BaseSettings):
         return self.outbox == "on" or (self.outbox == "auto" and self.bus == "kafka")
 
     @property
+    def largest_body(self) -> int:
+        """The largest picture that travels on the bus, in bytes; larger ones go to the archive."""
+        return min(self.max_frame_bytes, self.claim_check_bytes)
+
+    @property
     def archive_location(self) -> str:
         """Where pictures are kept: an fsspec URL or a folder."""
         return self.archive_url or str(self.data_dir.resolve() / "archive")

@@ -135,6 +135,7 @@ def _send(
     """Put the engines, the bus, the ledger and the gateway together, and send."""
     from functools import partial
 
+    from infra.archive import open_archive
     from infra.bus.connect import open_producer
     from infra.engines import running_engines
     from infra.frames import new_id
@@ -142,6 +143,7 @@ def _send(
     from infra.store.connect import open_database
     from infra.store.runs import report_accepted
     from infra.telemetry import configure_logging
+    from ingest.claim_check import ClaimCheck
     from ingest.gateway import Camera, Gateway
     from ingest.ledger import AcceptedReporter
     from ingest.watch import IngestWatch
@@ -150,12 +152,21 @@ def _send(
     run = new_id()
     kind = Camera(camera, product, settings.frames_topic, settings.max_frame_bytes, settings.bus_send_timeout_s, fps)
     watch = IngestWatch(camera, settings.health_stale_s)
+    claim_check = ClaimCheck(open_archive(settings.archive_location), settings.claim_check_bytes)
     with monitored(settings, watch.metrics, watch.health), running_engines(settings) as engines:
         producer = open_producer(settings, engines)
         database = open_database(engines.database_url, pool_size=1)
         try:
             with AcceptedReporter(partial(report_accepted, database, camera, run)) as reporter:
-                gateway = Gateway(producer, kind, stop=stop, on_accepted=reporter.accepted, run=run, watch=watch)
+                gateway = Gateway(
+                    producer,
+                    kind,
+                    stop=stop,
+                    claim_check=claim_check,
+                    on_accepted=reporter.accepted,
+                    run=run,
+                    watch=watch,
+                )
                 return gateway.send_all(pictures)
         finally:
             producer.close()

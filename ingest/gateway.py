@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import tenacity
 
 from infra.bus import Producer
-from infra.errors import BusAwayError, BusFullError
+from infra.errors import ArchiveAwayError, BusAwayError, BusFullError
 from infra.frames import FrameMessage, new_id, sha256_hex, to_headers
 from infra.telemetry import get_logger
+from ingest.claim_check import ClaimCheck
 from ingest.sources import CapturedPicture
 from ingest.watch import IngestWatch
 
@@ -75,6 +76,7 @@ class Gateway:
         camera: Camera,
         *,
         stop: threading.Event,
+        claim_check: ClaimCheck | None = None,
         on_accepted: Callable[[int], None] = lambda _: None,
         run: str | None = None,
         watch: IngestWatch | None = None,
@@ -87,6 +89,7 @@ class Gateway:
             producer: The bus.
             camera: What all frames share.
             stop: Set from outside when the run should end after the frame in hand.
+            claim_check: Where pictures go that are too large for the bus; None: all of them travel.
             on_accepted: Told the number of acknowledged frames after each one.
             run: Id of the run; a new one when left out.
             watch: Told what becomes of each picture; one that nobody looks at when left out.
@@ -97,6 +100,7 @@ class Gateway:
         self._producer = producer
         self._camera = camera
         self._stop = stop
+        self._claim_check = claim_check
         self._on_accepted = on_accepted
         self._watch = watch or IngestWatch(camera.name, camera.send_timeout_s, monotonic)
         self._monotonic = monotonic
@@ -174,18 +178,19 @@ class Gateway:
         """
         began = self._monotonic()
         self._watch.sending()
-        headers, key = to_headers(frame), frame.camera.encode()
+        key = frame.camera.encode()
         attempt_s = min(_ATTEMPT_S, self._camera.send_timeout_s)
         try:
             for attempt in tenacity.Retrying(
-                retry=tenacity.retry_if_exception_type((BusFullError, BusAwayError)),
+                retry=tenacity.retry_if_exception_type((BusFullError, BusAwayError, ArchiveAwayError)),
                 wait=_BACKOFF,
                 stop=tenacity.stop_when_event_set(self._stop),
                 sleep=self._sleep,
                 before_sleep=lambda state: self._show_waiting(state, self._monotonic() - began),
             ):
                 with attempt:
-                    self._producer.send(self._camera.topic, key, headers, frame.body, attempt_s)
+                    message = self._claim_check.check_in(frame) if self._claim_check else frame
+                    self._producer.send(self._camera.topic, key, to_headers(message), message.body, attempt_s)
         except tenacity.RetryError:
             self._watch.put_down()
             return False

@@ -29,7 +29,7 @@ Client = TypeVar("Client")
 
 def largest_message(settings: Settings) -> int:
     """Return the size of the largest message, in bytes: the limit of clients and topics."""
-    return settings.max_frame_bytes + HEADER_ROOM_BYTES
+    return settings.largest_body + HEADER_ROOM_BYTES
 
 
 def require_fast_checksums() -> None:
