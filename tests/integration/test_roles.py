@@ -1,0 +1,339 @@
+"""What each service's role can do in PostgreSQL, as login users of the test's own; and what none of them can."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from infra.engines import Engines
+from infra.errors import EngineError
+from infra.store import alerts as alert_store
+from infra.store.attempts import Attempt, unfinished, write_down
+from infra.store.connect import open_database, transaction
+from infra.store.dead_letters import raise_limit_alert
+from infra.store.ledger import missing_frames, read_ledger
+from infra.store.models import known_products, models_in_force, register_in_force
+from infra.store.outbox import backlog, outbox_turn
+from infra.store.positions import claim, stored_positions
+from infra.store.results import write_batch
+from infra.store.runs import report_accepted
+from infra.store.schema import migrate, prepare_days
+from infra.store.tables import metadata
+from infra.store.verdicts import cameras, heatmap, verdict
+
+from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged
+
+RUNTIME = ("ingest", "scorer", "relay", "trainer", "dashboard")
+pytestmark = pytest.mark.usefixtures("line")
+UserOf = Callable[[str], sa.Engine]
+
+
+@pytest.fixture(scope="session")
+def logins(engines: Engines) -> Iterator[dict[str, str]]:
+    """A login user for each role, made as the README says; gone with the run's server."""
+    url = sa.make_url(engines.database_url).set(database="postgres")  # a session in the template would be in the way
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    users = {}
+    with admin.connect() as connection:
+        for service in (*RUNTIME, "migrator", "nobody"):
+            users[service] = f"{service}_{uuid.uuid4().hex[:8]}"
+            connection.execute(sa.text(f"CREATE USER {users[service]}"))
+            if service != "nobody":
+                connection.execute(sa.text(f"GRANT differline_{service} TO {users[service]}"))
+    yield users
+    with admin.connect() as connection:
+        for user in users.values():
+            connection.execute(sa.text(f"DROP ROLE {user}"))
+    admin.dispose()
+
+
+@pytest.fixture
+def user_of(logins: dict[str, str], database_url: str) -> Iterator[UserOf]:
+    """Connects as the user of a service."""
+    opened: list[sa.Engine] = []
+
+    def connect(service: str) -> sa.Engine:
+        url = sa.make_url(database_url).set(username=logins[service], password=None)
+        opened.append(open_database(url.render_as_string(hide_password=False), pool_size=1))
+        return opened[-1]
+
+    yield connect
+    for engine in opened:
+        engine.dispose()
+
+
+@pytest.fixture
+def line(database: sa.Engine) -> sa.Engine:
+    """A database with a model, a verdict, a dead letter, an alert that was acknowledged, and an outbox."""
+    model = register_in_force(database, MODEL)
+    report_accepted(database, "cam", "run", 2)
+    good = judged("good", 0, model.id, run="run", sequence=0)
+    bad = judged("bad", 1, model.id, "DEFECT", run="run", sequence=1)
+    whole = batch(good, bad, dead("dead", 2), heatmaps=[heat_of(bad)])
+    write_batch(database, [claim(database, FIRST, "first")], whole, 7, fill_outbox=True)
+    alert_store.acknowledge(database, 1, "somebody", "seen")
+    return database
+
+
+def refused(engine: sa.Engine, statement: str) -> bool:
+    """Whether PostgreSQL refuses a statement for want of a right; an error of another kind is none."""
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text(statement))
+            connection.rollback()
+    except sa.exc.ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        return True
+    return False
+
+
+def test_ingest_reports_what_was_accepted(line: sa.Engine, user_of: UserOf) -> None:
+    ingest = user_of("ingest")
+    report_accepted(ingest, "cam", "run", 5)
+    report_accepted(ingest, "other", "first", 1)
+    ledger = read_ledger(line, lambda _: False)
+    assert [(camera.camera, camera.waiting) for camera in ledger.cameras] == [("cam", 3), ("other", 1)]
+
+
+def test_a_scorer_does_all_of_its_work(line: sa.Engine, user_of: UserOf) -> None:
+    scorer = user_of("scorer")
+    assert known_products(scorer) == {"tile"}
+    model = models_in_force(scorer)["tile"]
+    mine = claim(scorer, FIRST, "second")
+    assert unfinished(scorer, mine) is None
+    write_down(scorer, [mine], [Attempt(FIRST, 3, 5, 1)], "second")
+    write_down(scorer, [mine], [Attempt(FIRST, 3, 5, 2)], "second")
+    with transaction(scorer) as connection:
+        prepare_days(connection, NOON + timedelta(days=365))
+    bad = judged("worse", 3, model.id, "DEFECT", run="run", sequence=2)
+    again = judged("good", 4, model.id, run="run", sequence=3)
+    whole = batch(bad, again, dead("deader", 5), heatmaps=[heat_of(bad)])
+    written = write_batch(scorer, [mine], whole, 7, dead_letters_per_minute=60, fill_outbox=True)
+    assert (written.frames, written.duplicates) == (2, 1)
+    assert verdict(line, "worse") is not None
+    assert alert_store.count_open(line) == 1
+    assert raise_limit_alert(scorer, "cam", NOON, "deader")
+    with line.connect() as connection:
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'verdicts_20270303'"
+        assert connection.scalar(sa.text(owner)) == "differline_migrator"
+
+
+def test_the_relay_publishes_and_takes_out(line: sa.Engine, user_of: UserOf) -> None:
+    relay = user_of("relay")
+    assert backlog(relay).rows == 3
+    with outbox_turn(relay) as turn:
+        assert turn is not None
+        rows = turn.take(10)
+        assert all(row.content is not None for row in rows)
+        turn.remove([row.key for row in rows])
+    assert backlog(line).rows == 0
+
+
+def test_a_trainer_registers_a_model(line: sa.Engine, user_of: UserOf) -> None:
+    trainer = user_of("trainer")
+    assert register_in_force(trainer, MODEL).version == 2
+    assert models_in_force(line)["tile"].version == 2
+
+
+def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_of: UserOf) -> None:
+    dashboard = user_of("dashboard")
+    with line.begin() as connection:
+        connection.execute(sa.text("UPDATE alerts SET state = 'open'"))
+    assert cameras(dashboard) == ["cam"]
+    assert missing_frames(dashboard) == {}
+    assert heatmap(dashboard, "bad", NOON + timedelta(milliseconds=1)) == b"png of bad"
+    assert alert_store.acknowledge(dashboard, 1, "supervisor", "a scratch")
+    assert [action.who for action in alert_store.actions(dashboard, 1)] == ["somebody", "supervisor"]
+    (alert,) = alert_store.list_alerts(dashboard)
+    assert alert.verdict is not None
+    with transaction(dashboard) as connection:
+        assert stored_positions(connection, "frames") == {FIRST: 3}
+    assert read_ledger(dashboard, lambda _: True).accounted == 3
+
+
+@pytest.mark.parametrize("service", RUNTIME)
+def test_no_service_can_delete(user_of: UserOf, service: str) -> None:
+    user = user_of(service)
+    deletable = {name for name in (*metadata.tables, "alembic_version") if not refused(user, f"DELETE FROM {name}")}
+    assert deletable == ({"outbox"} if service == "relay" else set())
+    assert all(refused(user, f"TRUNCATE {name}") for name in (*metadata.tables, "alembic_version"))
+
+
+@pytest.mark.parametrize("service", RUNTIME)
+def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: str) -> None:
+    user = user_of(service)
+    for name in ("verdicts", "heatmaps", "dead_letters", "alert_actions", "outbox", "alembic_version"):
+        table = metadata.tables.get(name)
+        columns = [c.name for c in table.columns if c.identity is None] if table is not None else ["version_num"]
+        changeable = [column for column in columns if not refused(user, f"UPDATE {name} SET {column} = {column}")]
+        assert changeable == []
+
+
+@pytest.mark.parametrize(
+    ("service", "changeable"),
+    [
+        ("ingest", {"camera_runs.accepted", "camera_runs.updated_at"}),
+        (
+            "scorer",
+            {
+                "positions.next_offset",
+                "positions.epoch",
+                "positions.worker",
+                "positions.updated_at",
+                "attempts.first_offset",
+                "attempts.last_offset",
+                "attempts.attempts",
+                "attempts.worker",
+                "attempts.started_at",
+                "ledger_counts.frames",
+                "camera_runs.last_sequence",
+                "camera_runs.accounted",
+                "camera_runs.updated_at",
+            },
+        ),
+        ("relay", set()),
+        ("trainer", {"models.state"}),
+        ("dashboard", {"alerts.state"}),
+    ],
+)
+def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str, changeable: set[str]) -> None:
+    user = user_of(service)
+    found = {
+        f"{name}.{column.name}"
+        for name, table in metadata.tables.items()
+        for column in table.columns
+        if column.identity is None and not refused(user, f"UPDATE {name} SET {column.name} = NULL WHERE false")
+    }
+    assert found == changeable
+
+
+@pytest.mark.parametrize(
+    ("service", "tables"),
+    [
+        ("ingest", {"camera_runs"}),
+        (
+            "scorer",
+            {
+                "alerts",
+                "attempts",
+                "camera_runs",
+                "dead_letters",
+                "heatmaps",
+                "ledger_counts",
+                "outbox",
+                "positions",
+                "verdicts",
+            },
+        ),
+        ("relay", set()),
+        ("trainer", {"models"}),
+        ("dashboard", {"alert_actions"}),
+    ],
+)
+def test_each_service_adds_to_its_own_tables_only(
+    line: sa.Engine, logins: dict[str, str], service: str, tables: set[str]
+) -> None:
+    with line.connect() as connection:
+        query = sa.text("SELECT has_any_column_privilege(:user, :name, 'INSERT')")
+        found = {n for n in metadata.tables if connection.scalar(query, {"user": logins[service], "name": n})}
+    assert found == tables
+
+
+@pytest.mark.parametrize(
+    ("service", "statement"),
+    [
+        ("scorer", "INSERT INTO verdicts (committed_at) SELECT now() WHERE false"),
+        ("scorer", "INSERT INTO dead_letters (committed_at) SELECT now() WHERE false"),
+        ("scorer", "INSERT INTO alerts (state) SELECT 'acknowledged' WHERE false"),
+        ("scorer", "INSERT INTO outbox (txid) SELECT 1 WHERE false"),
+        ("scorer", "SELECT score FROM verdicts"),
+        ("scorer", "SELECT who FROM alert_actions"),
+        ("dashboard", "INSERT INTO alert_actions (done_at) SELECT now() WHERE false"),
+        ("trainer", "INSERT INTO models (registered_at) SELECT now() WHERE false"),
+        ("ingest", "SELECT * FROM verdicts"),
+        ("ingest", "SELECT accounted FROM camera_runs"),
+        ("ingest", "SELECT * FROM models"),
+        ("relay", "SELECT * FROM heatmaps"),
+        ("trainer", "SELECT * FROM alert_actions"),
+        ("dashboard", "SELECT ensure_day_partitions(current_date, 1)"),
+        ("ingest", "SELECT ensure_day_partitions(current_date, 1)"),
+    ],
+)
+def test_what_is_nobodys_business_is_refused(user_of: UserOf, service: str, statement: str) -> None:
+    assert refused(user_of(service), statement)
+
+
+@pytest.mark.parametrize("service", RUNTIME)
+def test_no_service_can_change_the_schema_or_go_round_it(
+    line: sa.Engine, user_of: UserOf, service: str, logins: dict[str, str]
+) -> None:
+    user = user_of(service)
+    with line.begin() as connection:
+        connection.execute(sa.text("SELECT ensure_day_partitions('2026-03-05', 1)"))
+    for statement in (
+        "CREATE TABLE loot (id integer)",
+        "DROP TABLE verdicts",
+        "ALTER TABLE verdicts DISABLE TRIGGER ALL",
+        "DELETE FROM verdicts_20260305",
+        "UPDATE verdicts_20260305 SET state = 'GOOD'",
+        "SELECT * FROM verdicts_20260305",
+        "INSERT INTO verdicts_other SELECT * FROM verdicts WHERE false",
+        "SET ROLE differline_migrator",
+        "SET SESSION AUTHORIZATION postgres",
+        "SET session_replication_role TO replica",
+        f"GRANT differline_migrator TO {logins[service]}",
+        "COPY verdicts TO PROGRAM 'cat'",
+        "CREATE OR REPLACE FUNCTION ensure_day_partitions(first date, days integer) RETURNS void LANGUAGE sql AS ''",
+    ):
+        assert refused(user, statement), statement
+    with suppress(sa.exc.ProgrammingError), user.begin() as connection:
+        connection.execute(sa.text("GRANT DELETE ON verdicts TO PUBLIC"))  # PostgreSQL may only warn, and grant nothing
+    assert refused(user_of("nobody"), "DELETE FROM verdicts")
+
+
+def test_a_table_of_a_scorers_own_cannot_take_the_place_of_ours(user_of: UserOf) -> None:
+    """The function that makes the days runs with its owner's rights, and must not look where its caller can write."""
+    with user_of("scorer").connect() as connection:
+        for statement in (
+            "CREATE TEMPORARY TABLE verdicts (received_at timestamptz) PARTITION BY RANGE (received_at)",
+            "SET search_path TO pg_temp, public",
+            "SELECT ensure_day_partitions('2030-01-01', 1)",
+        ):
+            connection.execute(sa.text(statement))
+        query = (
+            "SELECT inhparent = 'public.verdicts'::regclass FROM pg_inherits "
+            "WHERE inhrelid = to_regclass('public.verdicts_20300101')"
+        )
+        found = connection.scalar(sa.text(query))
+        connection.rollback()
+    assert found is True
+
+
+def test_a_user_without_a_role_can_do_nothing(user_of: UserOf) -> None:
+    nobody = user_of("nobody")
+    assert all(refused(nobody, f"SELECT FROM {name}") for name in metadata.tables)
+    assert refused(nobody, "SELECT ensure_day_partitions(current_date, 1)")
+
+
+def test_the_migrator_migrates_and_what_it_makes_belongs_to_the_role(line: sa.Engine, user_of: UserOf) -> None:
+    migrate(user_of("migrator"), NOON + timedelta(days=500))
+    with line.connect() as connection:
+        query = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+        assert list(connection.scalars(sa.text(query))) == ["differline_migrator"]
+
+
+@pytest.mark.parametrize("service", [*RUNTIME, "nobody"])
+def test_nobody_else_migrates(user_of: UserOf, logins: dict[str, str], service: str) -> None:
+    with pytest.raises(EngineError, match=f"GRANT differline_migrator TO {logins[service]}"):
+        migrate(user_of(service), NOON)
+
+
+def test_the_roles_cannot_log_in_themselves(line: sa.Engine) -> None:
+    query = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'differline\\_%' AND rolcanlogin"
+    with line.connect() as connection:
+        assert connection.scalar(sa.text(query)) == 0
