@@ -13,15 +13,21 @@ def dashboard(
     port: Annotated[int | None, typer.Option(help="Port to listen on; else the setting.")] = None,
 ) -> None:
     """Show the line in a browser, until Ctrl-C."""
+    from functools import partial
+
     from dashboard.server import serve
+    from dashboard.watch import DashboardWatch
     from infra.engines import running_engines
+    from infra.monitoring import monitored
     from infra.settings import load_settings
     from infra.telemetry import configure_logging
 
     given = {"dashboard_host": host, "dashboard_port": port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_level)
-    serve(settings, running_engines, announce=typer.echo)
+    watch = DashboardWatch(settings)
+    with monitored(settings, watch.metrics, watch.health):
+        serve(settings, partial(watch.watched, running_engines), announce=typer.echo)
 
 
 if __name__ == "__main__":

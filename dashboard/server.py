@@ -163,7 +163,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, stop_a
     while not stop_asked.yes:
         if server.poll() is not None:
             raise EngineError(f"the dashboard's server ended at once with status {server.returncode}")
-        if _healthy(host, port):
+        if answers(host, port):
             return True
         if time.monotonic() > deadline:
             raise EngineError(f"the dashboard's server did not answer within {_START_TIMEOUT_S:.0f} s")
@@ -171,7 +171,8 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, stop_a
     return False
 
 
-def _healthy(host: str, port: int) -> bool:
+def answers(host: str, port: int) -> bool:
+    """Tell whether pages are served there."""
     connection = http.client.HTTPConnection(_reachable(host), port, timeout=2)  # never through a proxy
     try:
         connection.request("GET", "/_stcore/health")
