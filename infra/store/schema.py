@@ -10,6 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from infra.errors import EngineError
+from infra.store.connect import transaction
 from infra.store.tables import ensure_day_partitions
 
 DAYS_AHEAD = 3
@@ -27,11 +28,12 @@ def migrate(engine: sa.Engine, now: datetime) -> str:
 
     Raises:
         EngineError: The database was written by a newer differline, or this user may not change it.
+        DatabaseAwayError: PostgreSQL does not answer.
     """
     config = Config()
     config.set_main_option("script_location", str(files("infra.store") / "migrations"))
     scripts = ScriptDirectory.from_config(config)
-    with engine.begin() as connection:
+    with transaction(engine) as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         _become_owner(connection)
         found = MigrationContext.configure(connection).get_current_revision()

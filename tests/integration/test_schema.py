@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from infra.engines import Engines
-from infra.errors import EngineError
+from infra.errors import DatabaseAwayError, EngineError
 from infra.store.connect import open_database
 from infra.store.schema import DAYS_AHEAD, migrate
 from infra.store.tables import PARTITIONED, ensure_day_partitions, metadata
@@ -148,6 +148,8 @@ def test_days_are_utc_whatever_the_sessions_time_zone(database: sa.Engine) -> No
         connection.execute(sa.text("SET LOCAL timezone TO 'Pacific/Auckland'"))
         ensure_day_partitions(connection, MIDNIGHT.date(), 1)
     assert insert(database, "heatmaps", MIDNIGHT) == "heatmaps_20260303"
+    assert insert(database, "heatmaps", MIDNIGHT - timedelta(microseconds=1)) == "heatmaps_other"
+    assert insert(database, "heatmaps", MIDNIGHT + timedelta(days=1)) == "heatmaps_other"
 
 
 def test_migrating_prepares_the_days_around_now(bare_database: sa.Engine) -> None:
@@ -169,3 +171,10 @@ def test_a_day_whose_rows_came_before_its_partition_stays_where_they_are(databas
 def test_days_are_prepared_once_however_many_programs_ask(database: sa.Engine) -> None:
     assert at_once(lambda: prepare(database, MIDNIGHT.date(), 5)) == [None] * 4
     assert insert(database, "dead_letters", NOON + timedelta(days=4)) == "dead_letters_20260307"
+
+
+def test_a_database_that_is_away_is_said_in_one_line() -> None:
+    engine = open_database("postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(DatabaseAwayError, match="the database does not answer"):
+        migrate(engine, NOON)
+    engine.dispose()
