@@ -1,9 +1,11 @@
 """The embedded engines as commands meet them: started, joined, killed, left behind."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -160,6 +162,20 @@ def test_commands_that_start_at_the_same_time_share_one_set_of_engines(data_dir:
                 finish(each)
             assert notes(engines) == (["first"], ["first"])
     assert gone(started)
+
+
+def test_a_command_waits_while_another_one_starts_or_stops_them(data_dir: Path) -> None:
+    path = data_dir / "engines.lock"
+    with path.open("w") as lock, command(data_dir) as other:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        deadline = time.monotonic() + 60
+        while str(path) not in {opened.path for opened in psutil.Process(other.pid).open_files()}:
+            assert time.monotonic() < deadline, "it does not ask for the lock"
+            time.sleep(0.1)
+        assert servers_of(data_dir) == set()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        wait_ready(other)
+        finish(other)
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["PostgreSQL", "Redis"])
