@@ -28,11 +28,12 @@ down: ## stop what `make up` started; data in .local stays
 test: install browser ## all tests, on real engines and a real browser
 	$(BIN)/python -m pytest
 
-check: install ## lint, formatting, types, and the direction of imports
+check: install ## lint, formatting, types, the direction of imports, and the deployment files by their schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	infra/deploy/check-manifests $(BIN)
 
 fmt: install ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
