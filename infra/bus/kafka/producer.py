@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer
@@ -69,7 +70,9 @@ class KafkaBusProducer:
         try:
             waiting.get(timeout=max(0.0, deadline - time.monotonic()))
         except KafkaError as error:
-            if not waiting.is_done:
+            if waiting.is_done:
+                self._begin_anew()
+            else:
                 self._remember(message, waiting)
             if not error.retriable or time.monotonic() >= deadline:
                 raise
@@ -78,18 +81,36 @@ class KafkaBusProducer:
 
     def close(self) -> None:
         """Wait a little for what is under way and let go of the connections."""
-        if self._client is not None:
-            try:
-                self._client.close(timeout=_DELIVERY_S + 1)  # no longer than until the last message is given up
-            except KafkaError as error:
-                _log.warning("bus.messages_given_up", reason=str(error))
-            self._client = None
+        self._close_client(_DELIVERY_S + 1)  # no longer than until the last message is given up
+
+    def _close_client(self, timeout_s: float) -> None:
+        with self._opening:
+            client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            client.close(timeout=timeout_s)
+        except KafkaError as error:
+            _log.warning("bus.messages_given_up", reason=str(error))
+            # kafka-python ends its own close here and would leave its thread behind, still trying
+            client._sender.force_close()
+            client._sender.join(_METADATA_S)
+            with suppress(KafkaError):
+                client.close(timeout=0)
 
     def _still_trying(self, message: _Message) -> Any:
-        if not self._unanswered:
-            return None
-        self._unanswered = {known: waiting for known, waiting in self._unanswered.items() if not waiting.failed()}
+        if any(waiting.failed() for waiting in self._unanswered.values()):
+            self._begin_anew()
         return self._unanswered.pop(message, None)
+
+    def _begin_anew(self) -> None:
+        """Throw the client away after a message that failed for good, with whatever else it was trying.
+
+        kafka-python 3.0.12 sends nothing more once it has given up a message that was under way: it forgets its producer id,
+        and asks for one only as long as it never had one.
+        """
+        self._unanswered.clear()
+        self._close_client(0)
 
     def _remember(self, message: _Message, waiting: Any) -> None:
         self._unanswered[message] = waiting
