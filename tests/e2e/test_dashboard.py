@@ -81,7 +81,7 @@ def defect(database: sa.Engine, settings: Settings, camera: str, frame_id: str) 
         connection.execute(sa.insert(ledger_counts).values(camera=camera, state="DEFECT", reason="", frames=1))
         alert_id = connection.execute(sa.insert(alerts).values(alert).returning(alerts.c.id)).scalar_one()
     live = LiveState(settings.redis_url or "")
-    live.show_frames([LatestFrame(camera, frame_id, at.isoformat(), body)], [])
+    live.show_frames([LatestFrame(camera, frame_id, at.isoformat(), body)])
     live.close()
     return int(alert_id)
 
