@@ -56,11 +56,20 @@ def ledger_table(ledger: Ledger) -> str:
     console = Console(file=text, width=_WIDTH)
     console.print(table)
     console.print(
-        f"{ledger.accounted} of {ledger.received} frames accounted for: "
-        + ("the ledger balances" if ledger.balanced else "THE LEDGER DOES NOT BALANCE"),
+        f"{ledger.accounted} of {ledger.received} frames accounted for: " + _outcome(ledger),
         markup=False,
     )
     return text.getvalue().rstrip()
+
+
+def _outcome(ledger: Ledger) -> str:
+    if ledger.balanced:
+        return "the ledger balances"
+    missing = sum(camera.missing for camera in ledger.cameras)
+    waiting = sum(camera.waiting for camera in ledger.cameras)
+    return (
+        f"THE LEDGER DOES NOT BALANCE, {missing} missing" if missing else f"{waiting} wait on the bus, none is missing"
+    )
 
 
 def _nothing_waits(connection: sa.Connection, consumer: Consumer, topic: str) -> bool:

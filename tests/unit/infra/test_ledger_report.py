@@ -20,7 +20,10 @@ def test_a_gap_and_what_is_on_the_way_are_told_apart() -> None:
     table = ledger_table(Ledger([gap, on_the_way]))
     assert "GAP" in line_of(table, "cam-gap")
     assert "on the way" in line_of(table, "cam-way")
-    assert table.endswith("4 of 6 frames accounted for: THE LEDGER DOES NOT BALANCE")
+    assert table.endswith("4 of 6 frames accounted for: THE LEDGER DOES NOT BALANCE, 1 missing")
+    assert ledger_table(Ledger([on_the_way])).endswith(
+        "2 of 3 frames accounted for: 1 wait on the bus, none is missing"
+    )
 
 
 def test_reasons_are_sorted_and_summed() -> None:
