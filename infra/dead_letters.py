@@ -11,25 +11,15 @@ The key is the original's, or the camera where it had none. Headers of the origi
 """
 
 import json
-from dataclasses import dataclass
 from datetime import UTC
 
+from infra.bus.protocol import Message
 from infra.frames import Header
 from infra.store.outbox import DeadLetter
 
 _MOST_HEADER_BYTES = 512 * 1024
 _MOST_DETAIL = 4096
 _ENCODING = "latin-1"  # every byte is one character, so nothing is lost on the way through JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What is sent to the bus."""
-
-    topic: str
-    key: bytes
-    headers: tuple[Header, ...]
-    value: bytes
 
 
 def pack_original(key: bytes | None, headers: tuple[Header, ...]) -> bytes:

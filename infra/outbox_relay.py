@@ -1,15 +1,12 @@
 """The relay: publishes what waits in the outbox, at least once, in the order of each camera.
 
-A row is taken out after the broker's acknowledgement. When a message does not go out, the later ones of the same camera
-wait for it; so whatever is published twice, after a kill or by two relays at a change of turn, the first appearances of a
-camera's verdicts are always in order.
+Messages of different cameras go out at the same time; one of a camera goes out when the one before it was acknowledged, and a
+row is taken out after that. So whatever is published twice, after a kill or by two relays at a change of turn, the first
+appearances of a camera's verdicts are always in order.
 """
 
 import threading
 import time
-import zlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -25,15 +22,17 @@ from tenacity import (
 )
 
 from infra.archive import Archive
-from infra.bus.protocol import Producer
+from infra.bus.protocol import Message, Publisher
 from infra.clock import utc_now
-from infra.dead_letters import Message, dead_letter_message
-from infra.errors import TransientError
+from infra.dead_letters import dead_letter_message
+from infra.errors import ArchiveAwayError, TransientError
+from infra.relay_page import Page
 from infra.relay_watch import RelayWatch
-from infra.store.outbox import DeadLetter, OutboxKey, OutboxRow, OutboxTurn, backlog, outbox_turn
+from infra.store.outbox import DeadLetter, OutboxRow, OutboxTurn, backlog, outbox_turn
 from infra.verdict_message import verdict_message
 
-_PAGE = 500
+_PAGE = 1000
+_WAVE_BYTES = 8 * 2**20  # then a wave is cut, for the bodies of dead letters
 _LOOK_S = 0.2
 _STANDBY_S = 1.0
 _SEND_TIMEOUT_S = 10.0
@@ -64,7 +63,7 @@ class Relay:
 
     Attributes:
         database: Where the outbox is.
-        producers: A camera keeps one of them, so they may send at the same time.
+        publisher: Sends the messages.
         archive: Where the bodies of dead letters are.
         topics: Where messages go.
         log: Where events go.
@@ -74,7 +73,7 @@ class Relay:
     """
 
     database: sa.Engine
-    producers: Sequence[Producer]
+    publisher: Publisher
     archive: Archive
     topics: Topics
     log: FilteringBoundLogger
@@ -95,16 +94,15 @@ class Relay:
             sleep=sleep_using_event(self.stop),
             before_sleep=self._tell,
         )
-        with ThreadPoolExecutor(len(self.producers), thread_name_prefix="relay") as pool:
-            busy = True
-            while busy and not self.stop.is_set():
-                try:
-                    busy = retry(self._take_turn, pool, until_idle_s)
-                except RetryError:
-                    break  # told to stop while a server was away
+        busy = True
+        while busy and not self.stop.is_set():
+            try:
+                busy = retry(self._take_turn, until_idle_s)
+            except RetryError:
+                break  # told to stop while a server was away
         return self.published
 
-    def _take_turn(self, pool: ThreadPoolExecutor, until_idle_s: float | None) -> bool:
+    def _take_turn(self, until_idle_s: float | None) -> bool:
         """Publish while it is our turn; False once nothing has waited for long enough to end."""
         with outbox_turn(self.database) as turn:
             if turn is None:
@@ -113,7 +111,7 @@ class Relay:
             while not self.stop.is_set():
                 self._report()
                 if rows := turn.take(_PAGE):
-                    self._publish(pool, turn, rows)
+                    self._publish(turn, rows)
                     self._idle_since = time.monotonic()
                 elif self._idle_for(until_idle_s):
                     return False
@@ -121,33 +119,39 @@ class Relay:
                     self.stop.wait(_LOOK_S)
         return True
 
-    def _publish(self, pool: ThreadPoolExecutor, turn: OutboxTurn, rows: list[OutboxRow]) -> None:
+    def _publish(self, turn: OutboxTurn, rows: list[OutboxRow]) -> None:
         """Send a page; what was acknowledged is taken out, also when another message was not."""
-        lanes: list[list[OutboxRow]] = [[] for _ in self.producers]
-        for row in rows:
-            lanes[zlib.crc32(row.camera.encode()) % len(lanes)].append(row)
-        sent = list(pool.map(self._send_lane, self.producers, lanes))
-        done = [key for keys, _ in sent for key in keys]
-        turn.remove(done)
-        self.published += len(done)
-        self.watch.published(len(done))
-        for _, error in sent:
-            if error is not None:
-                raise error
+        page = Page(rows)
+        while (heads := page.heads()) and not self.stop.is_set():
+            wave = self._wave(page, heads)
+            answers = self.publisher.publish([message for _, message in wave], _SEND_TIMEOUT_S)
+            for (row, _), answer in zip(wave, answers, strict=True):
+                page.settle(row, answer)
+            if any(answers):
+                break  # the broker is away: the rest of the page would wait as long, wave by wave
+        turn.remove(page.sent)
+        self.published += len(page.sent)
+        self.watch.published(len(page.sent))
+        if page.error is not None:
+            raise page.error
 
-    def _send_lane(self, producer: Producer, rows: list[OutboxRow]) -> tuple[list[OutboxKey], TransientError | None]:
-        """Send one after the other and end at the first that does not go out, for the next may be of the same camera."""
-        sent: list[OutboxKey] = []
-        for row in rows:
-            if self.stop.is_set():
-                break
+    def _wave(self, page: Page, heads: list[OutboxRow]) -> list[tuple[OutboxRow, Message]]:
+        wave: list[tuple[OutboxRow, Message]] = []
+        size = 0
+        for row in heads:
             try:
-                if (message := self._message(row)) is not None:
-                    producer.send(message.topic, message.key, message.headers, message.value, _SEND_TIMEOUT_S)
-            except TransientError as error:
-                return sent, error
-            sent.append(row.key)
-        return sent, None
+                message = self._message(row)
+            except ArchiveAwayError as error:  # holds up this camera's dead letters, and nothing else
+                page.settle(row, error)
+                continue
+            if message is None:
+                page.settle(row, None)
+                continue
+            wave.append((row, message))
+            size += len(message.value)
+            if size >= _WAVE_BYTES:
+                break
+        return wave
 
     def _message(self, row: OutboxRow) -> Message | None:
         if isinstance(row.content, DeadLetter):

@@ -18,7 +18,7 @@ def relay(
 ) -> None:
     """Publish what scorers put into the outbox until Ctrl-C or SIGTERM, at least once and in the order of each camera."""
     from infra.archive import open_archive
-    from infra.bus.kafka import KafkaBusProducer
+    from infra.bus.kafka import KafkaPublisher
     from infra.bus.topics import DEAD_LETTERS_SUFFIX
     from infra.engines import running_engines
     from infra.errors import SettingsError
@@ -43,10 +43,9 @@ def relay(
         engines = opened.enter_context(running_engines(settings))
         database = open_database(engines.database_url, pool_size=2)
         opened.callback(database.dispose)
-        producers = [opened.enter_context(closing(KafkaBusProducer(settings))) for _ in range(settings.relay_lanes)]
         published = Relay(
             database=database,
-            producers=producers,
+            publisher=opened.enter_context(closing(KafkaPublisher(settings))),
             archive=open_archive(settings.archive_location),
             topics=Topics(
                 verdicts=settings.verdicts_topic,

@@ -83,9 +83,6 @@ class Settings(BaseSettings):
         description="whether verdicts and dead letters are put aside for `differline relay`; `auto`: with Kafka, "
         "so that one machine collects no rows that nobody reads",
     )
-    relay_lanes: int = Field(
-        4, ge=1, le=32, description="messages that `differline relay` sends at once; a camera's go one after the other"
-    )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(7, ge=1, description="how far back a frame id is recognised as already judged, in days")
     max_frame_bytes: int = Field(8 * 2**20, ge=1024, description="largest encoded picture, in bytes")

@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any, cast
 from urllib.parse import quote
 
-from infra.dead_letters import Message
+from infra.bus.protocol import Message
 from infra.frames import SPEC_VERSION
 from infra.store.outbox import PublishedVerdict
 

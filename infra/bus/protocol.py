@@ -5,11 +5,12 @@ partition and are otherwise opaque. Positions do not live on the bus but in the 
 to begin with `seek`, and tells the bus with `done_until` what it need not keep.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from infra.errors import TransientError
 from infra.frames import Header
 
 
@@ -41,6 +42,16 @@ class Record:
     received_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to be sent."""
+
+    topic: str
+    key: bytes
+    headers: tuple[Header, ...]
+    value: bytes
+
+
 class Producer(Protocol):
     """Sends messages and knows that the bus has them on disk."""
 
@@ -52,6 +63,20 @@ class Producer(Protocol):
         Raises:
             BusFullError: No room within `timeout_s`.
             BusAwayError: The bus did not answer within `timeout_s`.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class Publisher(Protocol):
+    """Sends many messages at the same time, for the relay."""
+
+    def publish(self, messages: Sequence[Message], timeout_s: float) -> list[TransientError | None]:
+        """Send messages in no order among each other, and return when each is acknowledged or given up.
+
+        Returns:
+            For each message None, or why it is not known to have arrived; it may have.
         """
 
     def close(self) -> None:

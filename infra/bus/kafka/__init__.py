@@ -9,5 +9,6 @@ for their retention time, read or not: there is no bound at which a producer wai
 
 from infra.bus.kafka.consumer import KafkaBusConsumer
 from infra.bus.kafka.producer import KafkaBusProducer
+from infra.bus.kafka.publisher import KafkaPublisher
 
-__all__ = ["KafkaBusConsumer", "KafkaBusProducer"]
+__all__ = ["KafkaBusConsumer", "KafkaBusProducer", "KafkaPublisher"]

@@ -28,6 +28,41 @@ _log = get_logger("bus")
 _Message = tuple[str, bytes, tuple[Header, ...], bytes]
 
 
+def producer_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of our producers.
+
+    Raises:
+        EngineError: Checksums would be computed in Python.
+        SettingsError: The security settings contradict each other.
+    """
+    require_fast_checksums()
+    return {
+        **connection_options(settings),
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": None,  # a JPEG does not get smaller
+        "max_request_size": largest_message(settings),
+        "max_block_ms": int(_METADATA_S * 1000),
+        "request_timeout_ms": int(_DELIVERY_S * 1000) - 1000,
+        "delivery_timeout_ms": int(_DELIVERY_S * 1000),
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
+
+
+def close_producer(client: Any, timeout_s: float) -> None:
+    """Close a client of kafka-python, which gives up what is not acknowledged within `timeout_s`."""
+    try:
+        client.close(timeout=timeout_s)
+    except KafkaError as error:
+        _log.warning("bus.messages_given_up", reason=str(error))
+        # kafka-python ends its own close here and would leave its thread behind, still trying
+        client._sender.force_close()
+        client._sender.join(_METADATA_S)
+        with suppress(KafkaError):
+            client.close(timeout=0)
+
+
 class KafkaBusProducer:
     """Sends to Kafka; see `infra.bus.protocol.Producer`. Connects with the first message."""
 
@@ -38,19 +73,7 @@ class KafkaBusProducer:
             EngineError: Checksums would be computed in Python.
             SettingsError: The security settings contradict each other.
         """
-        require_fast_checksums()
-        self._options = {
-            **connection_options(settings),
-            "acks": "all",
-            "enable_idempotence": True,
-            "compression_type": None,  # a JPEG does not get smaller
-            "max_request_size": largest_message(settings),
-            "max_block_ms": int(_METADATA_S * 1000),
-            "request_timeout_ms": int(_DELIVERY_S * 1000) - 1000,
-            "delivery_timeout_ms": int(_DELIVERY_S * 1000),
-            "allow_auto_create_topics": False,
-            "metrics_enabled": False,
-        }
+        self._options = producer_options(settings)
         self._client: Any = None
         self._opening = threading.Lock()
         # Sends that were given up without an answer. The client still tries them for a while: the same message sent
@@ -86,17 +109,8 @@ class KafkaBusProducer:
     def _close_client(self, timeout_s: float) -> None:
         with self._opening:
             client, self._client = self._client, None
-        if client is None:
-            return
-        try:
-            client.close(timeout=timeout_s)
-        except KafkaError as error:
-            _log.warning("bus.messages_given_up", reason=str(error))
-            # kafka-python ends its own close here and would leave its thread behind, still trying
-            client._sender.force_close()
-            client._sender.join(_METADATA_S)
-            with suppress(KafkaError):
-                client.close(timeout=0)
+        if client is not None:
+            close_producer(client, timeout_s)
 
     def _still_trying(self, message: _Message) -> Any:
         if any(waiting.failed() for waiting in self._unanswered.values()):
