@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.store.connect import open_database
 from infra.store.positions import claim
 from infra.store.results import Batch, VerdictRow, write_batch
+from infra.telemetry import configure_logging
 from ingest.sources.simulator import SimulatedCamera
 from scorer.__main__ import build_worker
 from scorer.detector import Extractor, load_extractor
@@ -51,7 +52,7 @@ def model(extractor: Extractor, views: int) -> FittedModel:
     """A model of the compact size; its accuracy does not matter here."""
     pictures = drawn_pictures([decode(body, 10**7) for body in bodies(20, seed=1)])
     quick = replace(COMPACT, epochs=1, bank_views=1, epoch_views=1, heatmap_views=1)
-    return fit(pictures, f"flange-{views}", quick, extractor, false_alarm_rate=0.5, views=views)
+    return fit(pictures, f"flange-{views}", quick, extractor, false_alarm_rate=0.01, views=views)
 
 
 def scorer_row(settings: Settings, engines: Engines, extractor: Extractor, views: int) -> str:
@@ -181,6 +182,7 @@ def main() -> None:
     known = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in known if line.startswith("model name")), "unknown processor")
     print(f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, {utc_now():%Y-%m-%d}\n", flush=True)
+    configure_logging("error")
     extractor = load_extractor("random", 0)
     with tempfile.TemporaryDirectory(prefix="differline-bench-", ignore_cleanup_errors=True) as folder:
         settings = Settings(data_dir=Path(folder), heatmap_sample=10**9, archive_sample=10**9)
