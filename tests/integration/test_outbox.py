@@ -443,7 +443,7 @@ def test_an_archive_that_is_away_is_waited_for(
     database: sa.Engine, write: Write, new_relay: NewRelay, broker: Broker, tmp_path: Path
 ) -> None:
     archive = open_archive(str(tmp_path / "archive"))
-    write(dead("frame", 0, body_ref=archive.write(b"body")), unjudged("verdict", 1))
+    write(dead("frame", 0, body_ref=archive.write(b"body")), unjudged("verdict", 1), dead("later", 2))
     (tmp_path / "archive").rename(tmp_path / "away")
     relay = new_relay()
     publishing = threading.Thread(target=relay.run, kwargs={"until_idle_s": 1.0})
@@ -451,8 +451,8 @@ def test_an_archive_that_is_away_is_waited_for(
     publishing.join(1.5)
     assert publishing.is_alive()
     assert [message.topic for message in broker.sent] == ["verdicts"]  # which no dead letter holds up
-    assert backlog(database).rows == 1
+    assert backlog(database).rows == 2
     (tmp_path / "away").rename(tmp_path / "archive")
     publishing.join(60)
-    assert sorted(message.topic for message in broker.sent) == ["frames.dlt", "verdicts"]
-    assert [message.value for message in broker.sent if message.topic == "frames.dlt"] == [b"body"]
+    assert [message.topic for message in broker.sent] == ["verdicts", "frames.dlt", "frames.dlt"]
+    assert [message.value for message in broker.sent[1:]] == [b"body", b""]  # in the order of their camera
