@@ -5,15 +5,14 @@ DifferlineError
 ├── EngineError             an embedded engine cannot start (another version's data, a taken port)
 ├── BadFrameError           one frame cannot be judged: dead letter, with its reason
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
-├── ModelRefusedError       an artifact is not what the registry says, or is broken
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
 ├── PositionLostError       the bus ends before the stored position: stop, a person must look
 ├── DeadLetterLimitError    more dead letters in a minute than the limit: stop, the frames stay on the bus
 └── TransientError          away for now: back off, pause, lose nothing
-├── DatabaseAwayError
-├── BusAwayError
-├── ArchiveAwayError
-└── BusFullError        the stream is at its bound: the producer waits
+    ├── DatabaseAwayError
+    ├── BusAwayError
+    ├── ArchiveAwayError
+    └── BusFullError        the stream is at its bound: the producer waits
 """
 
 from enum import StrEnum
@@ -62,10 +61,6 @@ class BadFrameError(DifferlineError):
 
 class TrainingSetError(DifferlineError):
     """The pictures to learn from are missing, too few or broken."""
-
-
-class ModelRefusedError(DifferlineError):
-    """A model artifact is not what the registry says it is, or cannot score."""
 
 
 class StaleEpochError(DifferlineError):

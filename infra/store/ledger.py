@@ -15,8 +15,6 @@ from sqlalchemy.dialects.postgresql import insert
 from infra.store.connect import transaction
 from infra.store.tables import camera_runs, ledger_counts
 
-UNNAMED = ""
-
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
