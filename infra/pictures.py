@@ -14,6 +14,11 @@ RgbPicture = NDArray[np.uint8]
 """(H, W, 3) uint8, red first."""
 
 _FORMATS = ("JPEG", "PNG")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHUNK_FRAME = 12  # length, name and checksum around a PNG chunk's data
+_JPEG_PIXELS_A_BYTE = (
+    512  # a Huffman code has a bit at least, a block 64 pixels; libjpeg fills what is missing with grey
+)
 _SIXTEEN_BIT_STEP = 257  # 65535 / 255: a 16-bit value is scaled to 8 bits, never clipped
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit holds for the whole process and comes before ours: `max_pixels` decides
@@ -42,7 +47,7 @@ def decode(data: bytes, max_pixels: int) -> RgbPicture:
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-                _check_size(picture, max_pixels)
+                _check_size(picture, max_pixels, len(data))
                 return _upright_rgb(picture, data)
         except BadFrameError:
             raise
@@ -52,10 +57,12 @@ def decode(data: bytes, max_pixels: int) -> RgbPicture:
             raise BadFrameError(DeadLetterReason.BROKEN_IMAGE, str(error) or type(error).__name__) from error
 
 
-def _check_size(picture: Image.Image, max_pixels: int) -> None:
+def _check_size(picture: Image.Image, max_pixels: int, size: int) -> None:
     width, height = picture.size
     if width * height > max_pixels:
         raise BadFrameError(DeadLetterReason.TOO_MANY_PIXELS, f"{width} x {height} px, the limit is {max_pixels} px")
+    if picture.format == "JPEG" and width * height > _JPEG_PIXELS_A_BYTE * size:
+        raise BadFrameError(DeadLetterReason.BROKEN_IMAGE, f"a JPEG of {width} x {height} px cannot have {size} bytes")
 
 
 def _upright_rgb(picture: Image.Image, data: bytes) -> RgbPicture:
@@ -74,8 +81,21 @@ def _png_bit_depth(data: bytes) -> int:
     return data[24]  # IHDR is the first chunk by the standard: 8 signature, 8 chunk head, 8 size, then the depth
 
 
+def _require_whole_chunks(data: bytes) -> None:
+    """Refuse a PNG with a chunk that is longer than the file: OpenCV would first make room for it, gigabytes and seconds."""
+    at, kind = len(_PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        at += _CHUNK_FRAME + length
+        if at > len(data):
+            raise BadFrameError(
+                DeadLetterReason.BROKEN_IMAGE, f"a PNG chunk {kind!r} of {length} bytes that are not there"
+            )
+
+
 def _scaled_from_16_bit(data: bytes) -> RgbPicture:
     """Decode through OpenCV: Pillow has no 16-bit RGB mode and would drop the low byte."""
+    _require_whole_chunks(data)
     wide = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if wide is None or wide.dtype != np.uint16:
         raise BadFrameError(DeadLetterReason.BROKEN_IMAGE, "a 16-bit PNG that does not decode")

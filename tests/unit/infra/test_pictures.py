@@ -181,6 +181,31 @@ def test_a_huge_picture_is_refused_from_its_header_without_decoding(depth: int) 
     assert most < 2**20
 
 
+def test_a_png_chunk_longer_than_the_file_is_refused_before_anybody_makes_room_for_it() -> None:
+    whole = png_16_bit(np.full((8, 8, 1), 40_000), 0)
+    end = whole.rindex(b"IEND") - 4
+    lying = whole[:end] + b"\x7f\xff\xff\xff" + whole[end + 4 :]
+    assert decode(whole, MAX_PIXELS).shape == (8, 8, 3)
+    with pytest.raises(BadFrameError, match="2147483647 bytes that are not there"):
+        decode(lying, MAX_PIXELS)
+
+
+def test_a_jpeg_that_states_more_pixels_than_its_bytes_can_hold_is_broken_not_grey() -> None:
+    whole = encode_jpeg(GRADIENT)
+    at = whole.index(b"\xff\xc0") + 5
+    lying = whole[:at] + (4_000).to_bytes(2, "big") + (4_000).to_bytes(2, "big") + whole[at + 4 :]
+    with pytest.raises(BadFrameError, match="4000 x 4000 px cannot have") as caught:
+        decode(lying, 50_000_000)
+    assert caught.value.reason is DeadLetterReason.BROKEN_IMAGE
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_flattest_jpeg_is_still_a_picture(mode: str, options: dict[str, bool]) -> None:
+    flat = encoded(Image.new(mode, (4_000, 3_000), 0), "JPEG", quality=10, **options)
+    assert decode(flat, 50_000_000).shape == (3_000, 4_000, 3)
+
+
 MUTANTS = {
     "JPEG": encode_jpeg(GRADIENT),
     "PNG": encode_png(GRADIENT),
