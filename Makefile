@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test check fmt bench lock browser clean
+.PHONY: help install demo up down test soak check fmt bench lock browser clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ down: ## stop what `make up` started; data in .local stays
 
 test: install browser ## all tests, on real engines and a real browser
 	$(BIN)/python -m pytest
+
+soak: install ## the fault tests at full size, for an hour or more; prints the table of what was killed and what was found
+	DIFFERLINE_TEST_SOAK=on $(BIN)/python -m pytest tests/e2e/faults
 
 check: install ## lint, formatting, types, the direction of imports, and the deployment files by their schemas
 	$(BIN)/ruff check .

@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         168, ge=1, description="how long Kafka keeps a message, scored or not: longer than any outage, in hours"
     )
     kafka_session_timeout_s: float = Field(
-        10.0, ge=6, description="a scorer that is silent for so long loses its partitions, in seconds"
+        10.0,
+        ge=1,
+        description="a silent scorer loses its partitions after so many seconds; brokers allow 6 or more by default",
     )
     kafka_max_poll_interval_s: float = Field(
         300.0, gt=0, description="a scorer that asks for no frames for so long loses its partitions, in seconds"

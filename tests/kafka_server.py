@@ -5,35 +5,28 @@
 
 import contextlib
 import os
-import signal
-import socket
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "infra" / "deploy" / "servers"
+from .servers import LocalServers, ServersError
+
 OFF = os.environ.get("DIFFERLINE_TEST_KAFKA") == "off"
-_START_TIMEOUT_S = 280
 
 
-def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
-
-
-@dataclass
-class KafkaServer:
+class KafkaServer(LocalServers):
     """One broker of a test's own."""
 
-    folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
-    raft_port: int = field(default_factory=free_port)
+    @property
+    def port(self) -> int:
+        return self.port_of("LOCAL_KAFKA_PORT")
+
+    @property
+    def raft_port(self) -> int:
+        return self.port_of("LOCAL_KAFKA_RAFT_PORT")
 
     @property
     def address(self) -> str:
@@ -41,42 +34,22 @@ class KafkaServer:
 
     @property
     def process(self) -> psutil.Process:
-        return psutil.Process(int((self.folder / "kafka" / "pid").read_text()))
+        return self.process_of("kafka")
 
     def start(self) -> None:
-        answer = self._run("up")
-        if answer.returncode:
+        try:
+            self.up("kafka")
+        except ServersError as error:
             pytest.fail(
-                f"these tests need Kafka, and it cannot be had: {answer.stderr.strip()}\n"
-                "DIFFERLINE_TEST_KAFKA=off leaves them out",
+                f"these tests need Kafka, and it cannot be had: {error}\nDIFFERLINE_TEST_KAFKA=off leaves them out",
                 pytrace=False,
             )
 
     def stop(self) -> None:
-        self._run("down")
+        self.down("kafka")
 
     def kill(self) -> None:
-        process = self.process
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
-
-    def _run(self, action: str) -> "subprocess.CompletedProcess[str]":
-        ports = {"LOCAL_KAFKA_PORT": str(self.port), "LOCAL_KAFKA_RAFT_PORT": str(self.raft_port)}
-        return subprocess.run(
-            [str(SCRIPT), action, "kafka"],
-            env={
-                **os.environ,
-                "LOCAL_DIR": str(self.folder),
-                "LOCAL_KAFKA_HEAP_MB": "384",
-                **ports,
-                **self.environment,
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_START_TIMEOUT_S,
-            check=False,
-        )
+        self.kill_server("kafka")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from infra.bus.topics import create_topics
 from infra.errors import BusAwayError
 from infra.settings import Settings
 
-from ..kafka_server import KafkaServer, free_port, running_kafka
+from ..kafka_server import KafkaServer, running_kafka
+from ..servers import free_port
 
 pytestmark = pytest.mark.kafka
 USER, PASSWORD = "line-user", "a password with spaces"

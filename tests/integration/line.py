@@ -2,7 +2,6 @@
 
 import threading
 
-import numpy as np
 import sqlalchemy as sa
 
 from infra.bus.connect import open_producer
@@ -10,21 +9,15 @@ from infra.clock import utc_now
 from infra.engines import Engines
 from infra.frames import FrameMessage, new_id, sha256_hex, to_headers
 from infra.ledger_report import current_ledger
-from infra.pictures import RgbPicture, encode_jpeg
+from infra.pictures import encode_jpeg
 from infra.settings import Settings
 from infra.store.ledger import Ledger
 from scorer.__main__ import build_worker
 from scorer.worker import Worker
 
+from ..small_model import part_picture
+
 RUN = "run-1"
-
-
-def part_picture(seed: int) -> RgbPicture:
-    """A grey part with grain; the seed moves it a little."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:60, 0:80]
-    part = 120 + 60 * (np.hypot(rows - 30 - random.normal(), columns - 40 - random.normal()) < 20)
-    return np.clip(part[..., None] + random.normal(0, 4, (60, 80, 1)), 0, 255).repeat(3, axis=2).astype(np.uint8)
 
 
 class Line:

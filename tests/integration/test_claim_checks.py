@@ -18,7 +18,8 @@ from ingest.claim_check import ClaimCheck
 from ingest.gateway import Camera, Gateway
 from ingest.sources import CapturedPicture
 
-from .line import Line, part_picture
+from ..small_model import part_picture
+from .line import Line
 
 PutInForce = Callable[[], RegisteredModel]
 

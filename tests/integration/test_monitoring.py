@@ -20,7 +20,7 @@ from infra.store.models import RegisteredModel
 from scorer.__main__ import build_worker
 from scorer.worker import Worker
 
-from .conftest import part_picture
+from ..small_model import part_picture
 
 pytestmark = pytest.mark.usefixtures("database")
 Send = Callable[..., None]

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import redis
 
-from ..kafka_server import SCRIPT, free_port
+from ..servers import SCRIPT, free_port
 
 Servers = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -19,7 +19,8 @@ from infra.store.models import RegisteredModel
 from infra.store.tables import alerts, dead_letters, heatmaps, verdicts
 from trainer.fit import FittedModel
 
-from .line import Line, part_picture
+from ..small_model import part_picture
+from .line import Line
 
 PutInForce = Callable[[], RegisteredModel]
 
