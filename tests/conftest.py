@@ -1,9 +1,14 @@
-"""Fixtures of all tests: real engines in a folder of their own, one clean database for each test that asks."""
+"""Fixtures of all tests: real engines in a folder of their own, one clean database for each test that asks.
 
+The engines are the servers of `make up`, PostgreSQL and Redis from Debian's packages. `DIFFERLINE_TEST_ENGINES=embedded` takes
+those of the wheels, another version of each, for a machine that is no Debian; the end-to-end tests use them anyway.
+"""
+
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,7 @@ from infra.store.connect import open_database
 from infra.store.schema import migrate
 
 from .kafka_server import OFF, kafka, mortal_kafka, needs_kafka
+from .servers import LocalServers, ServersError
 
 __all__ = ["kafka", "mortal_kafka"]  # fixtures
 _left_out = pytest.StashKey[list[str]]()
@@ -39,9 +45,35 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Engines]:
-    """The embedded PostgreSQL and Redis, started once for the whole run."""
-    with _engine_folder() as folder, running_engines(Settings(data_dir=folder)) as running:
+    """PostgreSQL and Redis, started once for the whole run."""
+    started = _embedded if os.environ.get("DIFFERLINE_TEST_ENGINES") == "embedded" else _servers
+    with _engine_folder() as folder, started(folder) as running:
         yield running
+
+
+def _embedded(folder: Path) -> AbstractContextManager[Engines]:
+    return running_engines(Settings(data_dir=folder))
+
+
+@contextmanager
+def _servers(folder: Path) -> Iterator[Engines]:
+    folder.chmod(0o755)  # PostgreSQL runs under an account of its own
+    servers = LocalServers(folder)
+    try:
+        exports = servers.up("postgres", "redis")
+        engines = Engines(exports["DIFFERLINE_DATABASE_URL"], exports["DIFFERLINE_REDIS_URL"])
+        database = open_database(engines.database_url)
+        migrate(database, utc_now())
+        database.dispose()  # tests copy it, which nobody may hold open
+        yield engines
+    except ServersError as error:
+        pytest.fail(
+            f"these tests need PostgreSQL and Redis, and they cannot be had: {error}\n"
+            "DIFFERLINE_TEST_ENGINES=embedded takes those of the wheels",
+            pytrace=False,
+        )
+    finally:
+        servers.down("postgres", "redis")
 
 
 @pytest.fixture
@@ -89,7 +121,7 @@ def database(database_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def redis_url(engines: Engines) -> str:
-    """The embedded Redis, emptied."""
+    """The run's Redis, emptied."""
     client = redis.Redis.from_url(engines.redis_url)
     client.flushall()
     client.close()

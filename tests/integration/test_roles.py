@@ -28,6 +28,7 @@ from infra.store.verdicts import cameras, heatmap, verdict
 from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged
 
 RUNTIME = ("ingest", "scorer", "relay", "trainer", "dashboard")
+PASSWORD = "opensesame"
 pytestmark = pytest.mark.usefixtures("line")
 UserOf = Callable[[str], sa.Engine]
 
@@ -41,7 +42,7 @@ def logins(engines: Engines) -> Iterator[dict[str, str]]:
     with admin.connect() as connection:
         for service in (*RUNTIME, "migrator", "nobody"):
             users[service] = f"{service}_{uuid.uuid4().hex[:8]}"
-            connection.execute(sa.text(f"CREATE USER {users[service]}"))
+            connection.execute(sa.text(f"CREATE USER {users[service]} PASSWORD '{PASSWORD}'"))
             if service != "nobody":
                 connection.execute(sa.text(f"GRANT differline_{service} TO {users[service]}"))
     yield users
@@ -57,7 +58,7 @@ def user_of(logins: dict[str, str], database_url: str) -> Iterator[UserOf]:
     opened: list[sa.Engine] = []
 
     def connect(service: str) -> sa.Engine:
-        url = sa.make_url(database_url).set(username=logins[service], password=None)
+        url = sa.make_url(database_url).set(username=logins[service], password=PASSWORD)
         opened.append(open_database(url.render_as_string(hide_password=False), pool_size=1))
         return opened[-1]
 
@@ -284,7 +285,7 @@ def test_no_service_can_change_the_schema_or_go_round_it(
         "SELECT * FROM verdicts_20260305",
         "INSERT INTO verdicts_other SELECT * FROM verdicts WHERE false",
         "SET ROLE differline_migrator",
-        "SET SESSION AUTHORIZATION postgres",
+        f"SET SESSION AUTHORIZATION {line.url.username}",
         "SET session_replication_role TO replica",
         f"GRANT differline_migrator TO {logins[service]}",
         "COPY verdicts TO PROGRAM 'cat'",
