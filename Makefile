@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test soak check fmt bench lock browser clean
+.PHONY: help install demo up down test soak check fmt bench lock browser kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ up: ## PostgreSQL, Redis and Kafka as servers on this machine, data in .local; p
 down: ## stop what `make up` started; data in .local stays
 	@infra/deploy/servers down
 
-test: install browser ## all tests, on real engines and a real browser
+test: install browser kcat ## all tests, on real engines and a real browser
 	$(BIN)/python -m pytest
 
 soak: install ## the fault tests at full size, for an hour or more; prints the table of what was killed and what was found
@@ -51,6 +51,9 @@ lock: install ## pin every dependency again, with hashes
 
 browser: ## Chromium for the end-to-end tests, where it is missing
 	@infra/deploy/install-browser
+
+kcat: ## a foreign Kafka client for the tests on Kafka, where it is missing
+	@infra/deploy/install-kcat
 
 clean: ## remove what make made; data in .differline stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache differline.egg-info
