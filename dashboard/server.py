@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 
+from infra.children import ending_with_us
 from infra.engines import Engines
 from infra.errors import EngineError
 from infra.settings import ENV_PREFIX, Settings
@@ -141,7 +142,7 @@ def _stoppable() -> Iterator[_StopAsked]:
 @contextmanager
 def _server(settings: Settings, engines: Engines) -> Iterator[subprocess.Popen[bytes]]:
     server = subprocess.Popen(  # noqa: S603 - our own interpreter and file, no shell
-        command_line(settings.dashboard_host, settings.dashboard_port),
+        ending_with_us(command_line(settings.dashboard_host, settings.dashboard_port)),
         env=environment(os.environ, settings, engines),
         stdout=_STANDARD_ERROR,  # Streamlit prints the tracebacks of pages to standard output
         process_group=0,  # Ctrl-C reaches us alone, and we stop it

@@ -5,7 +5,6 @@ It only starts the commands that a user would start, so what it shows is what th
 
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from infra.children import differline, ending_with_us
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -152,13 +153,9 @@ def _camera_arguments(camera: DemoCamera, frames: int | None, fps: float | None)
     return arguments + ([] if fps is None else ["--fps", str(fps)])
 
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "infra", *arguments]
-
-
 def _finish(*arguments: str) -> None:
     """Run a command to its end; a failure ends the demo with the command's own message."""
-    done = subprocess.run(_command(*arguments), check=False)  # noqa: S603 - our own command
+    done = subprocess.run(ending_with_us(differline(*arguments)), check=False)  # noqa: S603 - our own command
     if done.returncode:
         raise typer.Exit(done.returncode)
 
@@ -166,7 +163,8 @@ def _finish(*arguments: str) -> None:
 @contextmanager
 def _started(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command beside this one; at the end it is asked to finish, and waited for."""
-    process = subprocess.Popen(_command(*arguments), start_new_session=True)  # noqa: S603 - our own command
+    command = ending_with_us(differline(*arguments))
+    process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - our own command
     try:
         yield process
     finally:
