@@ -3,6 +3,7 @@
 DifferlineError
 ├── SettingsError           a setting is unknown or out of range
 ├── EngineError             an embedded engine cannot start (another version's data, a taken port)
+├── FleetError              one of several scorers on a machine dies again and again, or does not end in order
 ├── BadFrameError           one frame cannot be judged: dead letter, with its reason
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
@@ -28,6 +29,10 @@ class SettingsError(DifferlineError):
 
 class EngineError(DifferlineError):
     """An embedded engine or a server of ours cannot start."""
+
+
+class FleetError(DifferlineError):
+    """One of several scorers on a machine dies again and again, or does not end in order."""
 
 
 class DeadLetterReason(StrEnum):

@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     archive_sample: int = Field(50, ge=1, description="of the GOOD frames, one in this many is kept in the archive")
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …")
     cpu_threads: int = Field(0, ge=0, description="threads of the scorer and trainer; 0: torch's choice")
+    cpu_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of this machine's cores that a scorer's threads may use; `score --workers` divides it among its "
+        "scorers, and `cpu_threads` wins",
+    )
     extractor: str = Field(
         "random", description="extractor weights: `random`, `imagenet` (torchvision's API) or a `.safetensors` file"
     )

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from infra.engines import Engines
     from infra.settings import Settings
+    from scorer.fleet import Fleet
     from scorer.worker import Worker
 
 app = typer.Typer(add_completion=False, help="Judge the frames on the bus.")
@@ -21,8 +22,16 @@ def score(
     until_idle: Annotated[
         float | None, typer.Option("--until-idle", metavar="S", min=0, help="End when no frame came for S seconds.")
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option("--workers", metavar="N|auto", help="So many scorers, on Kafka; auto: one for each GPU, or one."),
+    ] = None,
 ) -> None:
-    """Judge the frames on the bus until Ctrl-C or SIGTERM; the batch under way is finished first."""
+    """Judge the frames on the bus until Ctrl-C or SIGTERM; the batch under way is finished first.
+
+    With --workers each scorer is a process of its own, which is started again when it dies, with its own GPU (as far as there
+    are enough), its share of the CPU threads, and its own metrics port: the setting's, and those above it.
+    """
     from infra.engines import running_engines
     from infra.monitoring import monitored
     from infra.settings import load_settings
@@ -33,6 +42,9 @@ def score(
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
+    if workers is not None and (fleet := build_fleet(settings, workers, until_idle, stop)):
+        fleet.run()
+        return
     with running_engines(settings) as engines:
         worker = build_worker(settings, engines, stop)
         try:
@@ -46,10 +58,30 @@ def score(
     get_logger("scorer").info("scorer.ended", **vars(totals), **stages)
 
 
+def build_fleet(settings: "Settings", workers: str, until_idle: float | None, stop: threading.Event) -> "Fleet | None":
+    """Put a fleet together; None on a bus with one scorer, which then runs in this process.
+
+    Raises:
+        FleetError: The GPUs cannot be counted.
+        SettingsError: There cannot be so many scorers.
+    """
+    from infra.children import differline
+    from infra.telemetry import get_logger
+    from scorer.fleet import Fleet, gpu_count, number_of_workers, picks_gpus, plan_workers
+
+    count = number_of_workers(workers, settings.bus)
+    if settings.bus != "kafka":
+        return None
+    plans = plan_workers(settings, count, gpu_count() if picks_gpus(settings) else 0)
+    log = get_logger("scorer")
+    if len(plans) > settings.partitions:
+        log.warning("fleet.idle_scorers", scorers=len(plans), partitions=settings.partitions)
+    command = differline("score", *(() if until_idle is None else ("--until-idle", str(until_idle))))
+    return Fleet(plans, command, dict(os.environ), until_idle is not None, log, stop)
+
+
 def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event) -> "Worker":
     """Put a worker together; nothing else in this service makes a connection."""
-    import torch
-
     from infra.archive import open_archive
     from infra.bus.connect import open_consumer
     from infra.clock import utc_now
@@ -60,20 +92,20 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from scorer.detector import DetectorError, choose_device
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
+    from scorer.threads import cores_here, thread_count, use_threads
     from scorer.trials import Trials
     from scorer.watch import ScorerWatch
     from scorer.worker import Worker
 
-    if settings.cpu_threads:
-        torch.set_num_threads(settings.cpu_threads)
-    log = get_logger("scorer")
+    use_threads(thread_count(settings, cores_here()))
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    log = get_logger("scorer").bind(worker=name)
     database = open_database(engines.database_url)
     try:
         device = choose_device(settings.device)
     except DetectorError as error:
         raise SettingsError(str(error)) from error
     shelf = ModelShelf(database, ArtifactLoader(device, settings.extractor, settings.extractor_seed), log)
-    name = f"{socket.gethostname()}-{os.getpid()}"
     return Worker(
         name=name,
         settings=settings,
