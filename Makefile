@@ -42,12 +42,13 @@ fmt: install ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## measure scorer, training and database on this machine; prints the tables of the README
-	$(BIN)/python tests/bench/bench.py
+bench: install ## measure scorer, training, database and Kafka clients on this machine; prints tables
+	$(BIN)/python -m tests.bench.bench
+	$(BIN)/python -m tests.bench.kafka_clients
 
 lock: install ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml --output-file requirements.txt
+		--no-emit-find-links --no-header --no-annotate --extra dev --extra bench pyproject.toml --output-file requirements.txt
 
 browser: ## Chromium for the end-to-end tests, where it is missing
 	@infra/deploy/install-browser

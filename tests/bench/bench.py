@@ -1,6 +1,8 @@
 """`make bench`: what this machine does, printed as Markdown. Nothing here asserts a time.
 
-usage: bench.py [--mtd DIR]    DIR: pictures of defect-free tiles for the training row; without it, simulated parts
+usage: python -m tests.bench.bench [--quick] [--mtd DIR]
+
+--quick: few frames, to see that it works; DIR: pictures of defect-free tiles for the training row, else simulated parts
 """
 
 import argparse
@@ -36,8 +38,10 @@ from trainer.images import drawn_pictures
 from trainer.presets import COMPACT
 from trainer.register import register
 
-VIEWS = (1, 8, 64)
+from .machine import machine_line
+
 FRAMES = {1: 64, 8: 32, 64: 6}
+FEW_FRAMES = {1: 8, 8: 4}
 ROWS = 2_000
 ROUNDS = 5
 
@@ -55,23 +59,23 @@ def model(extractor: Extractor, views: int) -> FittedModel:
     return fit(pictures, f"flange-{views}", quick, extractor, false_alarm_rate=0.01, views=views)
 
 
-def scorer_row(settings: Settings, engines: Engines, extractor: Extractor, views: int) -> str:
+def scorer_row(settings: Settings, engines: Engines, extractor: Extractor, views: int, frames: int) -> str:
     """Frames through bus, scorer and PostgreSQL, with the time by stage; heatmaps only as sampled, as in production."""
     database = open_database(engines.database_url)
     product = register(database, settings.models_folder, model(extractor, views), "bench").product
     producer = open_producer(settings, engines)
     worker = build_worker(settings, engines, threading.Event())
     worker.judge.shelf.refresh()
-    for body in bodies(FRAMES[views], seed=2):
+    for body in bodies(frames, seed=2):
         frame = FrameMessage(new_id(), f"bench-{views}", product, utc_now(), body, sha256=sha256_hex(body))
         producer.send(settings.frames_topic, b"bench", to_headers(frame), body, timeout_s=60)
     worker.judge.stages = StageSeconds()
     started = time.perf_counter()
-    while worker.totals.frames < FRAMES[views]:
+    while worker.totals.frames < frames:
         worker.run(until_idle_s=0)
     seconds = time.perf_counter() - started
     stages = vars(worker.judge.stages)
-    shares = " | ".join(f"{1000 * stages[name] / FRAMES[views]:.1f}" for name in stages)
+    shares = " | ".join(f"{1000 * stages[name] / frames:.1f}" for name in stages)
     for closing in (
         producer.close,
         worker.consumer.close,
@@ -80,13 +84,14 @@ def scorer_row(settings: Settings, engines: Engines, extractor: Extractor, views
         database.dispose,
     ):
         closing()
-    return f"| {views} | {FRAMES[views] / seconds:.2f} | {shares} |"
+    return f"| {views} | {frames / seconds:.2f} | {shares} |"
 
 
-def training_lines(extractor: Extractor, folder: Path | None) -> list[str]:
+def training_lines(extractor: Extractor, folder: Path | None, quick: bool) -> list[str]:
     """Training time of `compact`, by stage."""
-    source = folder or drawn_pictures([decode(body, 10**7) for body in bodies(120, seed=3)])
-    report = fit(source, "bench", COMPACT, extractor, false_alarm_rate=0.05).report
+    source = folder or drawn_pictures([decode(body, 10**7) for body in bodies(20 if quick else 120, seed=3)])
+    preset = replace(COMPACT, epochs=1, bank_views=1, heatmap_views=1) if quick else COMPACT
+    report = fit(source, "bench", preset, extractor, false_alarm_rate=0.05).report
     what = "MTD train/good" if folder else "simulated parts"
     pictures = f"{report.n_train} + {report.n_calibration} held out"
     times = f"{report.features_s:.1f} | {report.fit_s:.1f} | {report.calibration_s:.1f}"
@@ -130,7 +135,7 @@ def row_of(offset: int, model_id: int) -> VerdictRow:
     )
 
 
-def writing_lines(engines: Engines) -> list[str]:
+def writing_lines(engines: Engines, rounds: int) -> list[str]:
     """Rows a second into PostgreSQL: our batch by COPY against one INSERT a row, in turns."""
     database = open_database(engines.database_url)
     with database.connect() as connection:
@@ -155,7 +160,7 @@ def writing_lines(engines: Engines) -> list[str]:
                 row = row_of(start + index, model_id)
                 connection.execute(statement, {column: getattr(row, column) for column in columns})
 
-    copied, inserted = zip(*((seconds(by_copy), seconds(by_insert)) for _ in range(ROUNDS)), strict=True)
+    copied, inserted = zip(*((seconds(by_copy), seconds(by_insert)) for _ in range(rounds)), strict=True)
     database.dispose()
     fast, slow = ROWS / statistics.median(copied), ROWS / statistics.median(inserted)
     return [
@@ -178,10 +183,9 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mtd", type=Path, default=None, help="folder of defect-free tiles")
+    parser.add_argument("--quick", action="store_true", help="few frames, to see that it works")
     arguments = parser.parse_args()
-    known = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in known if line.startswith("model name")), "unknown processor")
-    print(f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, {utc_now():%Y-%m-%d}\n", flush=True)
+    print(f"{machine_line()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n", flush=True)
     configure_logging("error")
     extractor = load_extractor("random", 0)
     with tempfile.TemporaryDirectory(prefix="differline-bench-", ignore_cleanup_errors=True) as folder:
@@ -189,12 +193,12 @@ def main() -> None:
         with running_engines(settings) as engines:
             print("| views | frames/s | decode ms | views ms | features ms | flow ms | heatmap ms | write ms |")
             print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-            for views in VIEWS:
-                print(scorer_row(settings, engines, extractor, views), flush=True)
+            for views, frames in (FEW_FRAMES if arguments.quick else FRAMES).items():
+                print(scorer_row(settings, engines, extractor, views, frames), flush=True)
             print()
-            print("\n".join(writing_lines(engines)), flush=True)
+            print("\n".join(writing_lines(engines, 1 if arguments.quick else ROUNDS)), flush=True)
     print()
-    print("\n".join(training_lines(extractor, arguments.mtd)))
+    print("\n".join(training_lines(extractor, arguments.mtd, arguments.quick)))
 
 
 if __name__ == "__main__":

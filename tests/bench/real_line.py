@@ -1,6 +1,6 @@
 """Labelled pictures in MVTec AD layout through the whole line: train, stream test/*, and look at what came out.
 
-usage: real_line.py DIR [--product P] [--trained] [--views N] [--cameras N] [--scorers N]
+usage: python -m tests.bench.real_line DIR [--product P] [--trained] [--views N] [--cameras N] [--scorers N]
 
 DIR has train/good and test/*. Everything else comes from the settings (DIFFERLINE_…): on Redis Streams there is one scorer; on
 Kafka the topics are made, scorers share the cameras, and a relay publishes. Each class is sent as a job of its own, the cameras
@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
-from published import read_published
 from sklearn.metrics import roc_auc_score
 
 from infra.clock import utc_now
@@ -33,6 +32,8 @@ from infra.store.ledger import Ledger
 from infra.store.outbox import backlog
 from infra.store.tables import verdicts
 from ingest.sources.folder import FolderSource
+
+from .published import read_published
 
 PATIENCE_S = 600
 LOOK_S = 2.0

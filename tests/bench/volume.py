@@ -1,6 +1,6 @@
 """How many bytes a frame leaves in PostgreSQL, its WAL and the archive; the figures of infra/deploy/SIZING.md.
 
-Sizes hardly depend on how busy the machine is. usage: volume.py
+Sizes hardly depend on how busy the machine is. usage: python -m tests.bench.volume
 """
 
 import hashlib

@@ -134,8 +134,9 @@ def test_an_image_holds_what_its_service_needs() -> None:
 
 
 def test_an_image_holds_nothing_for_development_and_a_light_one_no_torch() -> None:
-    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
-    development = {canonicalize_name(Requirement(text).name) for text in extra} - needed() - {"setuptools"}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = [Requirement(text) for extra in extras.values() for text in extra]
+    development = {canonicalize_name(requirement.name) for requirement in wanted} - needed() - {"setuptools"}
     assert development
     for variant in ("base", "cuda", "cpu"):
         assert development & in_image(variant) == set()
