@@ -42,9 +42,10 @@ fmt: install ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## measure scorer, training, database and Kafka clients on this machine; prints tables
-	$(BIN)/python -m tests.bench.bench
-	$(BIN)/python -m tests.bench.kafka_clients
+bench: install ## measure scorer, training, database, Kafka clients and latency; prints tables (some 20 minutes; BENCH=--quick: a try)
+	$(BIN)/python -m tests.bench.bench $(BENCH)
+	$(BIN)/python -m tests.bench.kafka_clients $(BENCH)
+	$(BIN)/python -m tests.bench.latency $(BENCH)
 
 lock: install ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
