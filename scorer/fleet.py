@@ -20,7 +20,9 @@ from infra.settings import ENV_PREFIX, Settings
 
 AUTO = "auto"
 DEATHS_IN_A_ROW = 5
-AT_ONCE_S = 30.0  # a scorer that lived longer than this had begun its work
+AT_ONCE_S = (
+    120.0  # a scorer that lived longer had begun its work; loading torch alone takes half a minute on busy cores
+)
 STOP_TIMEOUT_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 0.1

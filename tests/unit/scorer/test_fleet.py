@@ -1,11 +1,13 @@
 from typing import Any
 
+import cv2
 import pytest
+import torch
 
 from infra.errors import SettingsError
 from infra.settings import Settings
 from scorer.fleet import WorkerPlan, number_of_workers, plan_workers
-from scorer.threads import thread_count
+from scorer.threads import thread_count, use_threads
 
 
 def settings(**chosen: Any) -> Settings:
@@ -74,3 +76,15 @@ def test_a_share_of_the_cores_becomes_threads_at_least_one(share: float, cores: 
 
 def test_a_number_of_threads_wins_over_the_share() -> None:
     assert thread_count(settings(cpu_share=0.5, cpu_threads=3), cores=8) == 3
+
+
+def test_torch_and_opencv_are_held_to_the_threads_and_left_alone_without_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[str, int]] = []
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: told.append(("torch", count)))
+    monkeypatch.setattr(cv2, "setNumThreads", lambda count: told.append(("opencv", count)))
+    use_threads(0)
+    assert told == []
+    use_threads(3)
+    assert told == [("torch", 3), ("opencv", 3)]
