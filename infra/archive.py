@@ -20,6 +20,10 @@ class PictureAlteredError(FileNotFoundError):
     """What is kept under a reference does not have its SHA-256."""
 
 
+# An S3 that is away is told within seconds: whoever waits for it goes on heartbeating, and tries again.
+_S3 = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 2}}}
+
+
 def is_reference(text: str) -> bool:
     """Tell whether a text has the form of our own references; a path or a URL has not."""
     digest = text.partition("/")[2]
@@ -79,12 +83,19 @@ class Archive:
                 self._files.makedirs(self._root, exist_ok=True)
 
     def check_present(self) -> None:
-        """Tell a picture that is missing from an archive that is: a folder may lie on a disk that is not mounted.
+        """Tell a picture that is missing from an archive that is: a disk that is not mounted, a bucket of another name.
 
         Raises:
-            ArchiveAwayError: The folder of the archive is not there.
+            ArchiveAwayError: The folder or the bucket of the archive is not there, or does not answer.
         """
-        if isinstance(self._files, LocalFileSystem) and not self._files.isdir(self._root):
+        if isinstance(self._files, LocalFileSystem):
+            there = self._files.isdir(self._root)
+        elif "s3" in self._files.protocol:
+            with self._errors("look for its bucket"):
+                there = self._files.exists(self._root.partition("/")[0])
+        else:
+            there = True
+        if not there:
             raise ArchiveAwayError(f"the archive {self._root} is not there")
 
     @contextmanager
@@ -100,8 +111,13 @@ class Archive:
 
 
 def open_archive(location: str) -> Archive:
-    """Open the archive at a folder or an fsspec URL (`s3://bucket/prefix`)."""
-    filesystem, root = fsspec.core.url_to_fs(location)
+    """Open the archive at a folder or an fsspec URL.
+
+    S3 (`s3://bucket/prefix`) takes key, secret, region and endpoint from the environment, as every AWS tool does
+    (`AWS_ACCESS_KEY_ID`, …, `AWS_ENDPOINT_URL_S3`), or from the machine's role.
+    """
+    options = _S3 if location.startswith(("s3://", "s3a://")) else {}
+    filesystem, root = fsspec.core.url_to_fs(location, **options)
     if isinstance(filesystem, LocalFileSystem):
         filesystem.auto_mkdir = True
     return Archive(filesystem, root)

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(None, description="Redis as `redis://…`; unset: the embedded one under `data_dir`")
     archive_url: str | None = Field(
-        None, description="where pictures are kept (an fsspec URL); unset: `data_dir`/archive"
+        None, description="where pictures are kept: a folder or `s3://bucket/prefix`; unset: `data_dir`/archive"
     )
     models_dir: Path | None = Field(None, description="folder of the model artifacts; unset: `data_dir`/models")
     bus: Literal["redis", "kafka"] = Field("redis", description="which frames bus: Redis Streams or Apache Kafka")
