@@ -200,7 +200,7 @@ def heat(verdict: Verdict) -> NDArray[np.float32] | None:
     Raises:
         DatabaseAwayError: The database does not answer.
     """
-    png = verdict_store.heatmap(sources().database, verdict.frame_id, verdict.received_at)
+    png = verdict_store.heatmap(sources().database, verdict.camera, verdict.frame_id, verdict.received_at)
     if png is None:
         return None
     try:
@@ -215,7 +215,7 @@ def _tile(at: Sources, camera: str, newest: Verdict | None) -> Tile:
     if frame and newest and frame.frame_id != newest.frame_id:
         received_at = datetime.fromisoformat(frame.received_at)
         if received_at > newest.received_at:  # scored since the verdicts were read
-            newest = verdict_store.verdict(at.database, frame.frame_id, received_at) or newest
+            newest = verdict_store.verdict(at.database, camera, frame.frame_id, received_at) or newest
         elif newest.archive_ref and (kept := _tile_picture(newest.archive_ref)):
             return Tile(camera, newest, kept, picture_is_earlier=False)
     if frame and frame.jpeg:

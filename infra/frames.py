@@ -2,7 +2,7 @@
 
 Headers, and what a missing one means:
 
-    ce_id           unique frame id              default: `topic/partition/offset`, so a record keeps its id when read again
+    ce_id           id, unique in its camera     default: `topic/partition/offset`, so a record keeps its id when read again
     ce_source       camera                       default: the message key; neither: dead letter missing_camera
     ce_type         differline.frame.v1          default: that; another type: dead letter unsupported_type
     ce_specversion  1.0                          default: that
@@ -42,7 +42,7 @@ class FrameMessage:
     """One camera frame on its way to a verdict.
 
     Attributes:
-        frame_id: Unique id; UUIDv7 when differline makes it.
+        frame_id: Unique within its camera; UUIDv7 when differline makes it.
         camera: Where it was taken; also the message key, so that a camera's frames stay in order.
         product: What should be on it; chooses the model.
         captured_at: When the camera took it (UTC).

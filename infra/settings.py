@@ -86,7 +86,9 @@ class Settings(BaseSettings):
         "so that one machine collects no rows that nobody reads",
     )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
-    dedupe_days: int = Field(7, ge=1, description="how far back a frame id is recognised as already judged, in days")
+    dedupe_days: int = Field(
+        7, ge=1, description="how far back a frame is recognised as already judged, by camera and id, in days"
+    )
     max_frame_bytes: int = Field(8 * 2**20, ge=1024, description="largest encoded picture, in bytes")
     claim_check_bytes: int = Field(
         8 * 2**20,

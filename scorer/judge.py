@@ -127,7 +127,7 @@ class Judge:
         detector = chosen[0][1].detector  # one product, one model
         heats = detector.heatmap([frame.picture for frame, _ in chosen])
         rows = [
-            HeatmapRow(frame.record.received_at, frame.message.frame_id, encode_heatmap(heat))
+            HeatmapRow(frame.record.received_at, frame.message.camera, frame.message.frame_id, encode_heatmap(heat))
             for (frame, _), heat in zip(chosen, heats, strict=True)
         ]
         self.stages.heatmap += time.perf_counter() - started

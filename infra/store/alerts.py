@@ -163,7 +163,8 @@ def actions(engine: sa.Engine, alert_id: int) -> list[AlertAction]:
 
 
 def _with_verdict(chosen: sa.Subquery) -> sa.Select[*tuple[Any, ...]]:
-    of_its_frame = sa.and_(verdicts.c.received_at == chosen.c.received_at, verdicts.c.frame_id == chosen.c.frame_id)
+    key = ("received_at", "camera", "frame_id")
+    of_its_frame = sa.and_(*(verdicts.c[name] == chosen.c[name] for name in key))
     joined = chosen.outerjoin(verdicts, of_its_frame).outerjoin(models, models.c.id == verdicts.c.model_id)
     own = [column.label(f"alert_{column.name}") for column in chosen.c]
     return sa.select(*own, *verdict_columns()).select_from(joined)

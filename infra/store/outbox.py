@@ -115,7 +115,7 @@ class OutboxTurn:
             DatabaseAwayError: PostgreSQL does not answer; the turn is over.
         """
         with database_errors(), self._connection.begin():
-            return [_row(row) for row in self._connection.execute(_page_query(limit)).mappings()]
+            return [_row(row) for row in self._connection.execute(page_query(limit)).mappings()]
 
     def remove(self, keys: Collection[OutboxKey]) -> None:
         """Take rows out whose messages the broker has acknowledged.
@@ -166,7 +166,7 @@ def backlog(engine: sa.Engine) -> Backlog:
 _VERDICT_EXTRAS = ("result_id", "run", "sequence", "decode_ms", "score_ms")
 
 
-def _page_query(limit: int) -> sa.Select[*tuple[Any, ...]]:
+def page_query(limit: int) -> sa.Select[*tuple[Any, ...]]:
     """One page by primary key, then one result by its key for each row of it."""
     page = (
         sa.select(outbox)
@@ -177,7 +177,8 @@ def _page_query(limit: int) -> sa.Select[*tuple[Any, ...]]:
     )
 
     def refers(table: sa.Table, kind: OutboxKind) -> sa.ColumnElement[bool]:
-        same = (table.c.received_at == page.c.received_at, table.c.frame_id == page.c.frame_id)
+        of_its_camera = sa.or_(table.c.camera == page.c.camera, page.c.camera.is_(None))  # NULL: before revision 0004
+        same = (table.c.received_at == page.c.received_at, table.c.frame_id == page.c.frame_id, of_its_camera)
         return sa.and_(page.c.kind == kind, *same)
 
     joined = (

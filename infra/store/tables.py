@@ -1,7 +1,8 @@
 """The tables, as SQLAlchemy Core; migrations/ makes them, and a test compares the two.
 
 `verdicts`, `heatmaps` and `dead_letters` grow with the frames and are partitioned by the UTC day of `received_at`, the time at
-which the bus took the frame: it is the same whenever a record is read again, so the primary key holds across restarts.
+which the bus took the frame: it is the same whenever a record is read again, so the primary key holds across restarts. A frame
+is known by camera and id together, as CloudEvents has it: ids of two cameras may be the same.
 """
 
 from datetime import date
@@ -84,7 +85,7 @@ verdicts = sa.Table(
     sa.Column("archive_ref", sa.Text),  # the picture in the archive, where it is kept
     sa.Column("decode_ms", sa.REAL),
     sa.Column("score_ms", sa.REAL),  # this frame's share of its batch
-    sa.PrimaryKeyConstraint("received_at", "frame_id"),
+    sa.PrimaryKeyConstraint("received_at", "camera", "frame_id"),
     sa.CheckConstraint("state IN ('GOOD', 'DEFECT', 'NO_VERDICT')", name="verdicts_state"),
     sa.CheckConstraint("(state = 'NO_VERDICT') = (reason IS NOT NULL)", name="verdicts_reason"),
     sa.CheckConstraint(
@@ -93,7 +94,7 @@ verdicts = sa.Table(
         name="verdicts_score_is_finite",
     ),
     sa.Index("verdicts_camera", "camera", sa.text("received_at DESC")),
-    sa.Index("verdicts_frame", "frame_id"),
+    sa.Index("verdicts_frame", "frame_id", "camera"),
     postgresql_partition_by="RANGE (received_at)",
 )
 
@@ -101,9 +102,10 @@ heatmaps = sa.Table(
     "heatmaps",
     metadata,
     _time("received_at"),
+    sa.Column("camera", sa.Text, nullable=False, server_default=""),  # '' from a scorer of before revision 0004
     sa.Column("frame_id", sa.Text, nullable=False),
     sa.Column("png", sa.LargeBinary, nullable=False),  # 16-bit greyscale; see infra/heatmaps.py for the scale
-    sa.PrimaryKeyConstraint("received_at", "frame_id"),
+    sa.PrimaryKeyConstraint("received_at", "camera", "frame_id"),
     postgresql_partition_by="RANGE (received_at)",
 )
 
@@ -127,7 +129,7 @@ dead_letters = sa.Table(
         "original", sa.LargeBinary, nullable=False, server_default=""
     ),  # key and headers; see infra/dead_letters.py
     sa.PrimaryKeyConstraint("received_at", "topic", "partition", "bus_offset"),
-    sa.Index("dead_letters_frame", "frame_id"),
+    sa.Index("dead_letters_frame", "frame_id", "camera"),
     sa.Index("dead_letters_committed", "committed_at"),  # how many in the last minute
     postgresql_partition_by="RANGE (received_at)",
 )
@@ -189,6 +191,7 @@ outbox = sa.Table(  # what the relay still has to publish; see infra/store/outbo
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     _time("received_at"),
+    sa.Column("camera", sa.Text),  # NULL from a scorer of before revision 0004
     sa.Column("frame_id", sa.Text, nullable=False),
     _time("created_at", default="clock_timestamp()"),
     sa.PrimaryKeyConstraint("txid", "id"),

@@ -183,12 +183,13 @@ def score_series_query(camera: str, since: datetime, until: datetime) -> sa.Sele
     )
 
 
-def verdict(engine: sa.Engine, frame_id: str, received_at: datetime | None = None) -> Verdict | None:
+def verdict(engine: sa.Engine, camera: str, frame_id: str, received_at: datetime | None = None) -> Verdict | None:
     """Return the verdict of a frame; None where there is none.
 
     Args:
         engine: The database.
-        frame_id: The frame.
+        camera: The frame's camera.
+        frame_id: The frame's id, unique within its camera.
         received_at: When the bus took it, where known: then only that day is looked into. Without it the newest one
             counts, since a foreign producer may use an id again.
 
@@ -196,25 +197,36 @@ def verdict(engine: sa.Engine, frame_id: str, received_at: datetime | None = Non
         DatabaseAwayError: The database does not answer.
     """
     with transaction(engine) as connection:
-        row = connection.execute(verdict_query(frame_id, received_at)).mappings().first()
+        row = connection.execute(verdict_query(camera, frame_id, received_at)).mappings().first()
         return verdict_from_row(row) if row else None
 
 
-def verdict_query(frame_id: str, received_at: datetime | None) -> sa.Select[*tuple[Any, ...]]:
+def verdict_query(camera: str, frame_id: str, received_at: datetime | None) -> sa.Select[*tuple[Any, ...]]:
     """By primary key where the time is known, else by the frame's index."""
     joined = verdicts.outerjoin(models, models.c.id == verdicts.c.model_id)
-    query = sa.select(*verdict_columns()).select_from(joined).where(verdicts.c.frame_id == frame_id)
+    this = sa.and_(verdicts.c.camera == camera, verdicts.c.frame_id == frame_id)
+    query = sa.select(*verdict_columns()).select_from(joined).where(this)
     if received_at is not None:
         return query.where(verdicts.c.received_at == received_at)
     return query.order_by(verdicts.c.received_at.desc()).limit(1)
 
 
-def heatmap(engine: sa.Engine, frame_id: str, received_at: datetime) -> bytes | None:
+def heatmap(engine: sa.Engine, camera: str, frame_id: str, received_at: datetime) -> bytes | None:
     """Return the heatmap of a frame as stored (see infra.heatmaps); None where none was kept.
 
     Raises:
         DatabaseAwayError: The database does not answer.
     """
-    query = sa.select(heatmaps.c.png).where(heatmaps.c.received_at == received_at, heatmaps.c.frame_id == frame_id)
     with transaction(engine) as connection:
-        return connection.scalar(query)
+        return connection.scalar(heatmap_query(camera, frame_id, received_at))
+
+
+def heatmap_query(camera: str, frame_id: str, received_at: datetime) -> sa.Select[bytes]:
+    """By primary key, also with the empty camera that a scorer of before revision 0004 leaves."""
+    of_its_camera = heatmaps.c.camera.in_([camera, ""])
+    return (
+        sa.select(heatmaps.c.png)
+        .where(heatmaps.c.received_at == received_at, of_its_camera, heatmaps.c.frame_id == frame_id)
+        .order_by(heatmaps.c.camera.desc())
+        .limit(1)
+    )

@@ -1,5 +1,6 @@
 """The small model, registered by the tests that need it, and a line to try it on."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from infra.engines import Engines
 from infra.settings import Settings
+from infra.store.connect import open_database
 from infra.store.models import RegisteredModel
 from trainer.fit import FittedModel
 from trainer.register import register
@@ -34,3 +36,19 @@ def line(settings: Settings, engines: Engines, database: sa.Engine) -> Iterator[
     running = Line(settings, engines, database)
     yield running
     running.close()
+
+
+@pytest.fixture
+def bare_database(engines: Engines) -> Iterator[sa.Engine]:
+    """A database that nobody has migrated."""
+    url = sa.make_url(engines.database_url)
+    admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    name = "bare_" + uuid.uuid4().hex
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine = open_database(url.set(database=name).render_as_string(hide_password=False))
+    yield engine
+    engine.dispose()
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name}"))
+    admin.dispose()

@@ -65,7 +65,7 @@ _DEAD = DeadLetterRow(NOON, "frames", 0, 0, "frame", "cam", None, None, "broken_
 def unjudged(frame_id: str, offset: int, **changes: Any) -> VerdictRow:
     """A NO_VERDICT; later offsets were received later."""
     at = NOON + timedelta(milliseconds=offset)
-    return replace(_UNJUDGED, frame_id=frame_id, bus_offset=offset, received_at=at, **changes)
+    return replace(_UNJUDGED, **{"frame_id": frame_id, "bus_offset": offset, "received_at": at, **changes})
 
 
 def judged(frame_id: str, offset: int, model_id: int, state: str = "GOOD", **changes: Any) -> VerdictRow:
@@ -76,11 +76,11 @@ def judged(frame_id: str, offset: int, model_id: int, state: str = "GOOD", **cha
 
 def dead(frame_id: str, offset: int, **changes: Any) -> DeadLetterRow:
     at = NOON + timedelta(milliseconds=offset)
-    return replace(_DEAD, frame_id=frame_id, bus_offset=offset, received_at=at, **changes)
+    return replace(_DEAD, **{"frame_id": frame_id, "bus_offset": offset, "received_at": at, **changes})
 
 
 def heat_of(row: VerdictRow) -> HeatmapRow:
-    return HeatmapRow(row.received_at, row.frame_id, b"png of " + row.frame_id.encode())
+    return HeatmapRow(row.received_at, row.camera, row.frame_id, f"png of {row.frame_id}".encode())
 
 
 def batch(*rows: VerdictRow | DeadLetterRow, heatmaps: Iterable[HeatmapRow] = ()) -> Batch:

@@ -12,11 +12,11 @@ from infra.store.tables import AlertState, alerts, ensure_day_partitions
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 
 
-def open_alert(database: sa.Engine, minute: int = 0, frame_id: str = "frame") -> int:
+def open_alert(database: sa.Engine, minute: int = 0, frame_id: str = "frame", camera: str = "cam") -> int:
     at = NOON + timedelta(minutes=minute)
     row = {
         "kind": "defect",
-        "camera": "cam",
+        "camera": camera,
         "product": "tile",
         "received_at": at,
         "frame_id": frame_id,
@@ -26,16 +26,16 @@ def open_alert(database: sa.Engine, minute: int = 0, frame_id: str = "frame") ->
         return connection.execute(sa.insert(alerts).values(row).returning(alerts.c.id)).scalar_one()
 
 
-def add_verdict(database: sa.Engine, at: datetime, frame_id: str) -> None:
+def add_verdict(database: sa.Engine, at: datetime, frame_id: str, camera: str = "cam", part: str = "MT-7") -> None:
     with database.begin() as connection:
         ensure_day_partitions(connection, at.date(), 1)
         connection.execute(
             sa.text(
                 "INSERT INTO verdicts (received_at, frame_id, result_id, topic, partition, bus_offset, camera, product, "
                 "part_id, sha256, captured_at, state, reason) "
-                "VALUES (:at, :frame, 'r', 'frames', 0, 1, 'cam', 'tile', 'MT-7', '0', :at, 'NO_VERDICT', 'black')"
+                "VALUES (:at, :frame, 'r', 'frames', 0, 1, :camera, 'tile', :part, '0', :at, 'NO_VERDICT', 'black')"
             ),
-            {"at": at, "frame": frame_id},
+            {"at": at, "frame": frame_id, "camera": camera, "part": part},
         )
 
 
@@ -73,6 +73,18 @@ def test_an_alert_brings_the_verdict_of_its_frame(database: sa.Engine) -> None:
     assert found.verdict is not None
     assert (found.verdict.part_id, found.verdict.reason, found.verdict.model_version) == ("MT-7", "black", None)
     assert store.list_alerts(database) == [found]
+
+
+def test_alerts_of_two_cameras_with_one_frame_id_bring_each_its_own_verdict(database: sa.Engine) -> None:
+    for camera in ("left", "right"):
+        open_alert(database, camera=camera, frame_id="1")
+        add_verdict(database, NOON, "1", camera, part=f"part of {camera}")
+    found = store.list_alerts(database)
+    assert {(one.camera, one.verdict.part_id) for one in found if one.verdict} == {
+        ("left", "part of left"),
+        ("right", "part of right"),
+    }
+    assert len(found) == 2
 
 
 def test_an_alert_without_a_verdict_is_still_an_alert(database: sa.Engine) -> None:

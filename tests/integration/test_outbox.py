@@ -202,6 +202,19 @@ def test_a_fenced_batch_leaves_nothing_in_the_outbox(database: sa.Engine, write:
     assert backlog(database).rows == 0
 
 
+def test_frames_of_two_cameras_with_one_id_and_one_time_are_published_each_as_its_own(
+    write: Write, new_relay: NewRelay, broker: Broker
+) -> None:
+    verdicts = [unjudged("1", 0, camera=camera, result_id=f"of {camera}") for camera in ("left", "right")]
+    letters = [dead("2", 0, camera=camera, bus_offset=1 + n) for n, camera in enumerate(("left", "right", ""))]
+    write(*verdicts, *letters)
+    assert new_relay().run(until_idle_s=IDLE_S) == 5
+    told = {(m.key, m.headers["ce_id"]) for m in broker.sent if m.topic == "verdicts"}
+    assert told == {(b"left", "of left"), (b"right", "of right")}
+    offsets = {m.key: m.headers["dl_offset"] for m in broker.sent if m.topic == "frames.dlt"}
+    assert offsets == {b"left": "1", b"right": "2", b"": "3"}
+
+
 def test_a_frame_that_came_twice_is_published_once(write: Write, new_relay: NewRelay, broker: Broker) -> None:
     write(unjudged("frame", 0))
     write(unjudged("frame", 1), unjudged("next", 2))

@@ -15,6 +15,7 @@ from infra.store.models import register_in_force
 from infra.store.positions import Claim, claim, stored_positions
 from infra.store.results import Batch, HeatmapRow, VerdictRow, Written, write_batch
 from infra.store.tables import ledger_counts, verdicts
+from infra.store.verdicts import verdict
 
 from .rows import FIRST, MODEL, NOON, SECOND, batch, dead, frame_ids, heat_of, judged, unjudged
 
@@ -178,6 +179,38 @@ def test_a_frame_that_comes_again_later_is_counted_and_not_judged_again(
     assert positions(database)[Partition("frames", partition)] == 10
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
+def test_two_cameras_may_number_their_frames_alike(
+    database: sa.Engine, claims: list[Claim], model_id: int, together: bool
+) -> None:
+    left = [judged("1", 0, model_id, "DEFECT", camera="left"), judged("2", 1, model_id, camera="left")]
+    right = [judged("1", 0, model_id, "DEFECT", camera="right", bus_offset=2), unjudged("2", 3, camera="right")]
+    letters = [dead("3", 4, camera="left"), dead("3", 5, camera="right"), dead("3", 6, camera="")]
+    heat = [heat_of(left[0]), heat_of(right[0])]
+    assert left[0].received_at == right[0].received_at
+    if together:
+        whole = [batch(*right, *left, *letters, heatmaps=heat)]
+    else:
+        whole = [batch(*left, heatmaps=heat[:1]), batch(*right, heatmaps=heat[1:]), batch(*letters)]
+    written = [write_batch(database, claims, each, DAYS, fill_outbox=True) for each in whole]
+    assert sum(each.frames for each in written) == 7
+    assert sum(each.duplicates for each in written) == 0
+    with database.connect() as connection:
+        for table in ("heatmaps", "alerts"):
+            found = connection.execute(sa.text(f"SELECT camera, frame_id FROM {table} ORDER BY camera")).all()
+            assert found == [("left", "1"), ("right", "1")]
+        in_outbox = connection.execute(sa.text("SELECT camera, frame_id FROM outbox ORDER BY id")).all()
+    of_left, of_right = [("left", "1"), ("left", "2")], [("right", "1"), ("right", "2")]
+    assert in_outbox == [*of_left, *of_right, ("left", "3"), ("right", "3"), ("", "3")]
+    for camera, state in (("left", "GOOD"), ("right", "NO_VERDICT")):
+        first, second = verdict(database, camera, "1"), verdict(database, camera, "2")
+        assert first is not None
+        assert second is not None
+        assert (first.state, second.state) == ("DEFECT", state)
+    again = batch(replace(right[0], bus_offset=9), replace(letters[2], bus_offset=10))
+    assert write_batch(database, claims, again, DAYS) == Written(frames=0, duplicates=2)
+
+
 def test_a_verdict_and_a_dead_letter_in_one_batch_are_one_frame(database: sa.Engine, claims: list[Claim]) -> None:
     written = write_batch(database, claims, batch(dead("frame", 3), unjudged("frame", 2)), DAYS)
     assert written == Written(frames=1, duplicates=1)
@@ -241,6 +274,6 @@ def test_workers_that_write_at_the_same_time_do_not_stand_in_each_others_way(
 def test_an_absent_database_is_said_to_be_away() -> None:
     nowhere = open_database("postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(DatabaseAwayError) as caught:
-        write_batch(nowhere, [], Batch([], [HeatmapRow(NOON, "f", b"")], [], {}), DAYS)
+        write_batch(nowhere, [], Batch([], [HeatmapRow(NOON, "cam", "f", b"")], [], {}), DAYS)
     assert "\n" not in str(caught.value)
     nowhere.dispose()

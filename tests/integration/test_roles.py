@@ -116,7 +116,7 @@ def test_a_scorer_does_all_of_its_work(line: sa.Engine, user_of: UserOf) -> None
     whole = batch(bad, again, dead("deader", 5), heatmaps=[heat_of(bad)])
     written = write_batch(scorer, [mine], whole, 7, dead_letters_per_minute=60, fill_outbox=True)
     assert (written.frames, written.duplicates) == (2, 1)
-    assert verdict(line, "worse") is not None
+    assert verdict(line, "cam", "worse") is not None
     assert alert_store.count_open(line) == 1
     assert raise_limit_alert(scorer, "cam", NOON, "deader")
     with line.connect() as connection:
@@ -147,7 +147,7 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
         connection.execute(sa.text("UPDATE alerts SET state = 'open'"))
     assert cameras(dashboard) == ["cam"]
     assert missing_frames(dashboard) == {}
-    assert heatmap(dashboard, "bad", NOON + timedelta(milliseconds=1)) == b"png of bad"
+    assert heatmap(dashboard, "cam", "bad", NOON + timedelta(milliseconds=1)) == b"png of bad"
     assert alert_store.acknowledge(dashboard, 1, "supervisor", "a scratch")
     assert [action.who for action in alert_store.actions(dashboard, 1)] == ["somebody", "supervisor"]
     (alert,) = alert_store.list_alerts(dashboard)
@@ -253,6 +253,7 @@ def test_each_service_adds_to_its_own_tables_only(
         ("scorer", "INSERT INTO alerts (state) SELECT 'acknowledged' WHERE false"),
         ("scorer", "INSERT INTO outbox (txid) SELECT 1 WHERE false"),
         ("scorer", "SELECT score FROM verdicts"),
+        ("scorer", "SELECT camera FROM heatmaps"),
         ("scorer", "SELECT who FROM alert_actions"),
         ("dashboard", "INSERT INTO alert_actions (done_at) SELECT now() WHERE false"),
         ("trainer", "INSERT INTO models (registered_at) SELECT now() WHERE false"),

@@ -1,8 +1,7 @@
 """The schema in a real PostgreSQL: tables.py and the migrations agree, and any number of programs may migrate."""
 
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -10,7 +9,6 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from infra.engines import Engines
 from infra.errors import DatabaseAwayError, EngineError
 from infra.store.connect import open_database
 from infra.store.schema import DAYS_AHEAD, migrate
@@ -26,22 +24,6 @@ INSERT = {
     "dead_letters": "INSERT INTO dead_letters (received_at, topic, partition, bus_offset, frame_id, camera, reason, detail, "
     "headers) VALUES (:at, 't', 0, 0, 'f', 'c', 'broken_image', '', '{}')",
 }
-
-
-@pytest.fixture
-def bare_database(engines: Engines) -> Iterator[sa.Engine]:
-    """A database that nobody has migrated."""
-    url = sa.make_url(engines.database_url)
-    admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    name = "bare_" + uuid.uuid4().hex
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine = open_database(url.set(database=name).render_as_string(hide_password=False))
-    yield engine
-    engine.dispose()
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name}"))
-    admin.dispose()
 
 
 def at_once(work: Callable[[], object], times: int = 4) -> list[object]:

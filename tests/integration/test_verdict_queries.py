@@ -1,4 +1,4 @@
-"""The dashboard's questions, asked of a real PostgreSQL that holds 100,000 verdicts."""
+"""The questions of dashboard, scorer and relay, asked of a real PostgreSQL that holds 100,000 verdicts."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,13 +11,16 @@ from infra.engines import Engines
 from infra.store import verdicts as store
 from infra.store.alerts import AlertKey, list_alerts_query
 from infra.store.connect import open_database
+from infra.store.outbox import page_query
+from infra.store.results import known_frames_query
 from infra.store.schema import migrate
-from infra.store.tables import AlertState, VerdictState, ensure_day_partitions
+from infra.store.tables import AlertState, VerdictState, ensure_day_partitions, verdicts
 
 NOW = datetime(2026, 3, 3, 18, tzinfo=UTC)
 FRAMES = 100_000
 CAMERAS = ["cam-0", "cam-1", "cam-2", "cam-3"]
 SILENT = "a camera without a verdict"
+FOREIGN = [(f"cam-{n % 4}", str(n)) for n in range(60)]  # nobody has judged these
 
 # Four cameras over two days; one frame in 50 is a DEFECT and one in 500 has no verdict.
 _FILL = """
@@ -34,6 +37,10 @@ INSERT INTO alerts (kind, camera, product, received_at, frame_id, state, opened_
 SELECT 'defect', camera, product, received_at, frame_id, CASE WHEN bus_offset % 3 = 0 THEN 'open' ELSE 'acknowledged' END,
        received_at
 FROM verdicts WHERE state = 'DEFECT'
+"""
+_OUTBOX = """
+INSERT INTO outbox (kind, received_at, camera, frame_id)
+SELECT 'verdict', received_at, CASE WHEN bus_offset % 2 = 0 THEN camera END, frame_id FROM verdicts WHERE bus_offset < 1000
 """
 _LEDGER = """
 INSERT INTO ledger_counts SELECT camera, state, coalesce(reason, ''), count(*) FROM verdicts GROUP BY 1, 2, 3
@@ -58,6 +65,7 @@ def fill(database: sa.Engine, frames: int) -> None:
         connection.execute(sa.text(_FILL), {"now": NOW, "model": add_model(connection), "frames": frames})
         connection.execute(sa.text(_ALERTS))
         connection.execute(sa.text(_LEDGER))
+        connection.execute(sa.text(_OUTBOX))
     with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM ANALYZE verdicts"))
         connection.execute(sa.text("VACUUM ANALYZE alerts"))
@@ -96,7 +104,7 @@ def rows_read(node: dict[str, Any]) -> float:
     return node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
 
 
-def test_no_question_of_the_dashboard_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine) -> None:
+def test_no_question_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine) -> None:
     with filled.connect() as connection:
         middle = connection.execute(sa.text("SELECT opened_at, id FROM alerts ORDER BY id LIMIT 1 OFFSET 900")).one()
     after = AlertKey(middle.opened_at, middle.id)
@@ -104,8 +112,11 @@ def test_no_question_of_the_dashboard_reads_through_the_verdicts_or_the_alerts(f
         "latest": store.latest_verdicts_query([*CAMERAS, SILENT]),
         "series of 1 h": store.score_series_query("cam-1", NOW - timedelta(hours=1), NOW),
         "series of 8 h": store.score_series_query("cam-1", NOW - timedelta(hours=8), NOW),
-        "by frame": store.verdict_query("frame-500", None),
-        "by frame and time": store.verdict_query("frame-500", NOW - timedelta(seconds=800)),
+        "by frame": store.verdict_query("cam-0", "frame-500", None),
+        "by frame and time": store.verdict_query("cam-0", "frame-500", NOW - timedelta(seconds=800)),
+        "known frames": known_frames_query(verdicts, [("cam-0", "frame-500"), *FOREIGN], NOW - timedelta(days=7)),
+        "to be published": page_query(20),
+        "heatmap": store.heatmap_query("cam-0", "frame-500", NOW),
         "open alerts": list_alerts_query(AlertState.OPEN, after, 20),
         "all alerts": list_alerts_query(None, after, 20),
     }
@@ -113,7 +124,7 @@ def test_no_question_of_the_dashboard_reads_through_the_verdicts_or_the_alerts(f
         scans = [
             node
             for node in plan_nodes(filled, query)
-            if node.get("Relation Name", "").startswith(("verdicts", "alerts"))
+            if node.get("Relation Name", "").startswith(("verdicts", "alerts", "heatmaps"))
         ]
         assert scans, name
         read_through = [scan["Relation Name"] for scan in scans if scan["Node Type"] == "Seq Scan" and rows_read(scan)]
@@ -123,6 +134,15 @@ def test_no_question_of_the_dashboard_reads_through_the_verdicts_or_the_alerts(f
 def test_what_is_shown_is_all_that_is_read(filled: sa.Engine) -> None:
     latest = store.latest_verdicts_query([*CAMERAS, SILENT])
     assert sum(rows_read(node) for node in plan_nodes(filled, latest) if "Index Name" in node) <= 10 * len(CAMERAS)
+    by_frame = store.verdict_query("cam-0", "frame-50000", None)  # of the day before
+    assert sum(rows_read(node) for node in plan_nodes(filled, by_frame) if "Index Name" in node) <= 2
+    known = known_frames_query(
+        verdicts, [("cam-0", "frame-500"), ("cam-1", "frame-500"), *FOREIGN], NOW - timedelta(days=7)
+    )
+    found = sum(rows_read(node) for node in plan_nodes(filled, known) if "Index Name" in node)
+    assert 0.5 < found < 1.5  # one, as a rounded mean over the steps times the steps
+    page = [node for node in plan_nodes(filled, page_query(20)) if node.get("Relation Name", "").startswith("verdicts")]
+    assert 0 < sum(map(rows_read, page)) < 1.5 * 20
     first = list_alerts_query(AlertState.OPEN, None, 20)
     assert sum(rows_read(node) for node in plan_nodes(filled, first) if "Index Name" in node) <= 3 * 20
 
@@ -187,19 +207,21 @@ def test_a_bucket_keeps_its_frames_while_the_window_moves(filled: sa.Engine) -> 
 
 
 def test_a_verdict_by_its_frame(filled: sa.Engine) -> None:
-    found = store.verdict(filled, "frame-57")
+    found = store.verdict(filled, "cam-1", "frame-57")
     assert found is not None
     assert (found.state, found.camera, found.score, found.model_version) == (VerdictState.DEFECT, "cam-1", 31.0, 4)
-    assert store.verdict(filled, "frame-57", found.received_at) == found
-    assert store.verdict(filled, "frame-57", found.received_at + timedelta(days=1)) is None
-    assert store.verdict(filled, "no such frame") is None
+    assert store.verdict(filled, "cam-1", "frame-57", found.received_at) == found
+    assert store.verdict(filled, "cam-1", "frame-57", found.received_at + timedelta(days=1)) is None
+    assert store.verdict(filled, "cam-1", "no such frame") is None
+    assert store.verdict(filled, "cam-2", "frame-57") is None
 
 
 def test_of_a_frame_id_that_was_used_again_the_newest_counts(database: sa.Engine) -> None:
     fill(database, 100)
     with database.begin() as connection:
-        connection.execute(sa.text("UPDATE verdicts SET frame_id = 'frame-9' WHERE frame_id = 'frame-90'"))
-    found = store.verdict(database, "frame-9")
+        again = "UPDATE verdicts SET frame_id = 'frame-9' WHERE frame_id IN ('frame-89', 'frame-4')"  # cam-1, cam-0
+        connection.execute(sa.text(again))
+    found = store.verdict(database, "cam-1", "frame-9")
     assert found is not None
     assert found.received_at == NOW - timedelta(seconds=9 * 1.6)
 
@@ -207,6 +229,22 @@ def test_of_a_frame_id_that_was_used_again_the_newest_counts(database: sa.Engine
 def test_a_heatmap_belongs_to_one_frame_at_one_time(database: sa.Engine) -> None:
     with database.begin() as connection:
         ensure_day_partitions(connection, NOW.date(), 1)
-        connection.execute(sa.text("INSERT INTO heatmaps VALUES (:at, 'frame-1', 'png')"), {"at": NOW})
-    assert store.heatmap(database, "frame-1", NOW) == b"png"
-    assert store.heatmap(database, "frame-1", NOW + timedelta(seconds=1)) is None
+        into = "INSERT INTO heatmaps (received_at, camera, frame_id, png) VALUES (:at, :camera, 'frame-1', :png)"
+        for camera, png in (("a", b"png of a"), ("b", b"png of b")):
+            connection.execute(sa.text(into), {"at": NOW, "camera": camera, "png": png})
+    assert store.heatmap(database, "a", "frame-1", NOW) == b"png of a"
+    assert store.heatmap(database, "b", "frame-1", NOW) == b"png of b"
+    assert store.heatmap(database, "c", "frame-1", NOW) is None
+    assert store.heatmap(database, "a", "frame-1", NOW + timedelta(seconds=1)) is None
+
+
+def test_a_heatmap_of_a_scorer_of_the_release_before_is_found_until_there_is_a_better_one(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO heatmaps (received_at, frame_id, png) VALUES (:at, 'f', 'old')"), {"at": NOW}
+        )
+    assert store.heatmap(database, "cam", "f", NOW) == b"old"
+    with database.begin() as connection:
+        into = "INSERT INTO heatmaps (received_at, camera, frame_id, png) VALUES (:at, 'cam', 'f', 'own')"
+        connection.execute(sa.text(into), {"at": NOW})
+    assert store.heatmap(database, "cam", "f", NOW) == b"own"

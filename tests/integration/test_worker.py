@@ -16,7 +16,7 @@ from infra.errors import StaleEpochError
 from infra.live import LiveState
 from infra.pictures import encode_png
 from infra.store.models import RegisteredModel
-from infra.store.tables import alerts, dead_letters, heatmaps, verdicts
+from infra.store.tables import alerts, dead_letters, heatmaps, outbox, verdicts
 from trainer.fit import FittedModel
 
 from ..small_model import part_picture
@@ -170,6 +170,20 @@ def test_a_frame_that_is_sent_again_gets_no_second_verdict(line: Line, put_in_fo
     assert (totals.frames, totals.duplicates) == (1, 2)
     (camera,) = line.ledger().cameras
     assert (camera.received, camera.duplicates, camera.balanced) == (1, 2, True)
+
+
+def test_producers_that_know_nothing_of_each_other_may_use_the_same_ids(line: Line, put_in_force: PutInForce) -> None:
+    put_in_force()
+    noise = encode_png(np.random.default_rng(5).integers(0, 255, (60, 80, 3), np.uint8))
+    for number in range(3):
+        frames = [line.frame(noise, camera=camera) for camera in ("left", "right")]
+        line.send(*(replace(frame, frame_id=str(number), run=None, sequence=None) for frame in frames))
+    totals = line.worker(outbox="on").run(until_idle_s=0.5)
+    assert (totals.frames, totals.duplicates) == (6, 0)
+    expected = [(camera, str(number)) for camera in ("left", "right") for number in range(3)]
+    for table in (verdicts, heatmaps, alerts, outbox):
+        assert sorted((row.camera, row.frame_id) for row in line.rows(table)) == expected
+    assert [(camera.received, camera.balanced) for camera in line.ledger().cameras] == [(3, True), (3, True)]
 
 
 def test_absent_live_state_changes_no_result(line: Line, put_in_force: PutInForce) -> None:

@@ -40,7 +40,7 @@ TileOf = Callable[[LatestFrame | None, Verdict | None], data.Tile]
 def tile_of(monkeypatch: pytest.MonkeyPatch) -> TileOf:
     """The tile for a live frame and a newest verdict; the archive has the picture of f2, the store the verdict of f3."""
     monkeypatch.setattr(data, "_tile_picture", {"aa/f2": b"archive"}.get)
-    monkeypatch.setattr(data.verdict_store, "verdict", lambda _db, frame_id, _at: {"f3": SINCE_THEN}.get(frame_id))
+    monkeypatch.setattr(data.verdict_store, "verdict", lambda _db, *frame: {("cam", "f3"): SINCE_THEN}.get(frame[:2]))
 
     def tile(frame: LatestFrame | None, newest: Verdict | None) -> data.Tile:
         sources = data.Sources(settings=None, database=None, live=FakeLive(frame), archive=None)  # type: ignore[arg-type]
