@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from infra.store.tables import AlertState, NoVerdictReason, VerdictState
+from infra.store.tables import AlertKind, AlertState, NoVerdictReason, VerdictState
 
 BadgeColor = Literal["blue", "orange", "gray"]
 
@@ -37,6 +37,16 @@ _ALERTS = {
     AlertState.OPEN: Badge("open", ":material/notifications_active:", "orange"),
     AlertState.ACKNOWLEDGED: Badge("acknowledged", ":material/done_all:", "gray"),
 }
+_KINDS = {
+    AlertKind.DEFECT: "defect",
+    AlertKind.DEAD_LETTERS: "dead letters",
+    AlertKind.LEDGER_GAP: "frames missing",
+}
+_ABOUT_NO_VERDICT = {
+    AlertKind.DEFECT: "The verdict behind this alert is no longer kept.",
+    AlertKind.DEAD_LETTERS: "Too many frames cannot be judged, and the scorers have stopped; the frame below is one of them.",
+    AlertKind.LEDGER_GAP: "Frames of this run were accepted and are not accounted for; `differline ledger` shows the books.",
+}
 _REASONS = {
     NoVerdictReason.UNKNOWN_PRODUCT: "the product is not known",
     NoVerdictReason.NO_MODEL: "the product has no model",
@@ -55,6 +65,22 @@ def verdict_badge(state: VerdictState) -> Badge:
 def alert_badge(state: AlertState) -> Badge:
     """Return the badge of an alert."""
     return _ALERTS[state]
+
+
+def alert_kind(kind: str) -> str:
+    """Say what an alert is about, in our own words."""
+    try:
+        return _KINDS[AlertKind(kind)]
+    except ValueError:
+        return "of a kind that this dashboard does not know"
+
+
+def without_verdict(kind: str) -> str:
+    """Say what an alert is about that has no verdict to show."""
+    try:
+        return _ABOUT_NO_VERDICT[AlertKind(kind)]
+    except ValueError:
+        return "This dashboard does not know what this alert is about."
 
 
 def no_verdict_reason(reason: str | None) -> str:

@@ -90,6 +90,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from infra.store.connect import open_database
     from infra.telemetry import get_logger
     from scorer.detector import DetectorError, choose_device
+    from scorer.gaps import GapAlarm
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
     from scorer.threads import cores_here, thread_count, use_threads
@@ -117,6 +118,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         clock=utc_now,
         log=log,
         watch=ScorerWatch(settings.health_stale_s),
+        gaps=GapAlarm(database, log),
         stop=stop,
     )
 

@@ -36,6 +36,7 @@ from infra.store.schema import prepare_days
 from scorer.batching import collect
 from scorer.claim_check import fetch_from
 from scorer.decode import DeadFrame, DecodedFrame, dead_frame, decode_record
+from scorer.gaps import GapAlarm
 from scorer.judge import Judge
 from scorer.trials import MOST_ATTEMPTS, Trials
 from scorer.watch import ScorerWatch
@@ -79,6 +80,7 @@ class Worker:
         clock: The time.
         log: Where events go.
         watch: Told what is done; metrics and health come from it.
+        gaps: Looks for frames that are missing in the ledger.
         stop: Set it, and the worker finishes its batch and returns.
     """
 
@@ -92,6 +94,7 @@ class Worker:
     clock: Clock
     log: FilteringBoundLogger
     watch: ScorerWatch
+    gaps: GapAlarm
     stop: threading.Event = field(default_factory=threading.Event)
     totals: Totals = field(default_factory=Totals)
     _claims: dict[Partition, Claim] = field(default_factory=dict)
@@ -139,6 +142,7 @@ class Worker:
         self.judge.shelf.refresh()
         if self.watch.look_due():  # before the poll: where the bus is away now, no record is in hand
             self.watch.looked(len(self._claims), self.consumer.waiting(self._claims))
+            self.gaps.look()
         return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
 
     def _score(self, records: list[Record]) -> None:

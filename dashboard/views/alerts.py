@@ -9,7 +9,7 @@ from dashboard.views.away import show_away
 from infra.errors import DatabaseAwayError
 from infra.heatmaps import LOUD, QUIET, overlay
 from infra.store.alerts import ACKNOWLEDGED_ACTION, MAX_REASON, Alert, AlertAction, AlertKey
-from infra.store.tables import AlertState
+from infra.store.tables import AlertKind, AlertState
 from infra.store.verdicts import Verdict
 
 _REFRESH_S = 3
@@ -97,12 +97,14 @@ def _table(found: list[Alert], *, with_state: bool) -> None:
     rows = pd.DataFrame(
         {
             "time": [alert.opened_at.astimezone(zone).replace(tzinfo=None) for alert in found],
+            "about": [words.alert_kind(alert.kind) for alert in found],
             "camera": [alert.camera for alert in found],
             "part": [alert.verdict.part_id if alert.verdict else None for alert in found],
             "score": [alert.verdict.score if alert.verdict else None for alert in found],
             "state": [words.alert_badge(alert.state).label for alert in found],
         }
     )
+    with_kind = ["about"] if any(alert.kind != AlertKind.DEFECT for alert in found) else []
     opened = _opened_id()
     # A row is known by its place, so other alerts are another table: what is selected never slides to another alert.
     key = f"alerts-{hash(tuple(ids))}"
@@ -110,11 +112,12 @@ def _table(found: list[Alert], *, with_state: bool) -> None:
         rows,
         key=key,
         hide_index=True,
-        column_order=["time", "camera", "part", "score", *(["state"] if with_state else [])],
+        column_order=["time", *with_kind, "camera", "part", "score", *(["state"] if with_state else [])],
         height="content",
         placeholder="",
         column_config={
             "time": st.column_config.DatetimeColumn(format="MM-DD HH:mm:ss", width=112),
+            "about": st.column_config.TextColumn(width=96),
             "camera": st.column_config.TextColumn(),
             "part": st.column_config.TextColumn(),
             "score": st.column_config.NumberColumn(format="%.4g", width=64),
@@ -157,7 +160,7 @@ def _detail() -> None:
         alert, actions = found
         _heading(alert)
         if alert.verdict is None:
-            st.caption("The verdict behind this alert is no longer kept.")
+            st.caption(words.without_verdict(alert.kind))
         else:
             _pictures(alert.verdict)
         _facts(alert)
@@ -222,7 +225,9 @@ def _legend(strength: float) -> None:
 
 def _facts(alert: Alert) -> None:
     zone = words.time_zone()
-    facts = {"camera": alert.camera, "product": alert.product, "kind": alert.kind}
+    facts = {"camera": alert.camera or "—", "product": alert.product or "—", "kind": words.alert_kind(alert.kind)}
+    if alert.run is not None:
+        facts |= {"run": alert.run, "missing": f"{alert.missing:,}"}
     verdict = alert.verdict
     if verdict:
         facts |= {
@@ -236,7 +241,9 @@ def _facts(alert: Alert) -> None:
             "received": words.local_time(verdict.received_at, zone),
             "scored": words.local_time(verdict.scored_at, zone),
         }
-    facts |= {"alert opened": words.local_time(alert.opened_at, zone), "frame": alert.frame_id}
+    facts |= {"alert opened": words.local_time(alert.opened_at, zone)}
+    if alert.frame_id:
+        facts |= {"frame": alert.frame_id}
     names = list(facts)
     for first in range(0, len(names), _FACTS_IN_A_ROW):
         for column, name in zip(st.columns(_FACTS_IN_A_ROW), names[first : first + _FACTS_IN_A_ROW], strict=False):

@@ -29,8 +29,11 @@ class Alert:
     """Something that a person should look at; times in UTC.
 
     Attributes:
-        kind: What it is about, e.g. `defect`.
+        kind: What it is about; see `infra.store.tables.AlertKind`.
+        frame_id: Its frame; empty where it is not about one.
         verdict: The verdict of its frame; None where the alert is not about one frame, or the verdict is no longer kept.
+        run: The run with the gap, of a `ledger_gap`.
+        missing: How many of its frames were missing, of a `ledger_gap`.
     """
 
     id: int
@@ -42,6 +45,8 @@ class Alert:
     state: AlertState
     opened_at: datetime
     verdict: Verdict | None
+    run: str | None = None
+    missing: int | None = None
 
     @property
     def key(self) -> AlertKey:

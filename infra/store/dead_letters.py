@@ -6,9 +6,8 @@ import sqlalchemy as sa
 
 from infra.errors import DeadLetterLimitError
 from infra.store.connect import transaction
-from infra.store.tables import AlertState, alerts, dead_letters
+from infra.store.tables import AlertKind, AlertState, alerts, dead_letters
 
-ALERT_KIND = "dead_letters"
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('dead_letters'))")
 _MINUTE = sa.text("interval '1 minute'")
 
@@ -49,12 +48,12 @@ def raise_limit_alert(engine: sa.Engine, camera: str, received_at: datetime, fra
     with transaction(engine) as connection:
         connection.execute(_LOCK)
         already = sa.select(alerts.c.id).where(
-            alerts.c.kind == ALERT_KIND,
+            alerts.c.kind == AlertKind.DEAD_LETTERS,
             # Written out, so that the planner sees that the index of the open alerts fits.
             alerts.c.state == sa.literal_column(f"'{AlertState.OPEN.value}'"),
         )
         if connection.scalar(already.limit(1)) is not None:
             return False
         row = {"camera": camera, "product": "", "received_at": received_at, "frame_id": frame_id}
-        connection.execute(sa.insert(alerts).values(kind=ALERT_KIND, **row))
+        connection.execute(sa.insert(alerts).values(kind=AlertKind.DEAD_LETTERS, **row))
         return True

@@ -122,12 +122,17 @@ def count(connection: sa.Connection, frames: Sequence[Accounted]) -> None:
             by_run[frame.camera, frame.run].append(frame.sequence)
     for (camera, run), sequences in sorted(by_run.items()):
         row = insert(camera_runs).values(camera=camera, run=run, last_sequence=max(sequences), accounted=len(sequences))
+        last_sequence = sa.func.greatest(camera_runs.c.last_sequence, row.excluded.last_sequence)
+        accounted = camera_runs.c.accounted + row.excluded.accounted
+        missing = sa.func.greatest(last_sequence + 1 - accounted, 0)
         connection.execute(
             row.on_conflict_do_update(
                 index_elements=list(camera_runs.primary_key),
                 set_={
-                    "last_sequence": sa.func.greatest(camera_runs.c.last_sequence, row.excluded.last_sequence),
-                    "accounted": camera_runs.c.accounted + row.excluded.accounted,
+                    "last_sequence": last_sequence,
+                    "accounted": accounted,
+                    # What has closed was not told any more: the next gap is a new one.
+                    "missing_alerted": sa.func.least(camera_runs.c.missing_alerted, missing),
                     "updated_at": sa.func.clock_timestamp(),
                 },
             )

@@ -18,7 +18,7 @@ from infra.store.dead_letters import keep_limit
 from infra.store.ledger import Accounted, count
 from infra.store.outbox import OutboxKind
 from infra.store.positions import Claim, advance, lock_claims
-from infra.store.tables import VerdictState, dead_letters, verdicts
+from infra.store.tables import AlertKind, VerdictState, dead_letters, verdicts
 
 DEAD_LETTER = "DEAD_LETTER"
 DUPLICATE = "DUPLICATE"
@@ -219,7 +219,7 @@ def _copy(connection: sa.Connection, table: str, kind: type, rows: Sequence[Any]
 def _open_alerts(connection: sa.Connection, rows: Sequence[VerdictRow]) -> None:
     """Every DEFECT is an alert."""
     defects = [row for row in rows if row.state == VerdictState.DEFECT]
-    values = [["defect", row.camera, row.product, row.received_at, row.frame_id] for row in defects]
+    values = [[AlertKind.DEFECT, row.camera, row.product, row.received_at, row.frame_id] for row in defects]
     _copy_values(connection, "alerts", ["kind", "camera", "product", "received_at", "frame_id"], values)
 
 

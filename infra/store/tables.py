@@ -43,6 +43,14 @@ class ModelState(StrEnum):
     RETIRED = "retired"
 
 
+class AlertKind(StrEnum):
+    """What an alert is about."""
+
+    DEFECT = "defect"
+    DEAD_LETTERS = "dead_letters"  # more frames in a minute cannot be judged than the limit allows
+    LEDGER_GAP = "ledger_gap"
+
+
 class AlertState(StrEnum):
     """Where an alert stands."""
 
@@ -207,7 +215,12 @@ camera_runs = sa.Table(
     sa.Column("last_sequence", sa.BigInteger, nullable=False, server_default="-1"),  # highest that was accounted for
     sa.Column("accounted", sa.BigInteger, nullable=False, server_default="0"),
     _time("updated_at", default="clock_timestamp()"),
+    sa.Column(
+        "missing", sa.BigInteger, sa.Computed("GREATEST(last_sequence + 1 - accounted, 0)", True), nullable=False
+    ),
+    sa.Column("missing_alerted", sa.BigInteger, nullable=False, server_default="0"),  # see infra/store/gaps.py
     sa.PrimaryKeyConstraint("camera", "run"),
+    sa.Index("camera_runs_gaps", "camera", "run", postgresql_where=sa.text("missing > missing_alerted")),
 )
 
 ledger_counts = sa.Table(
@@ -231,9 +244,12 @@ alerts = sa.Table(
     sa.Column("frame_id", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="open"),
     _time("opened_at", default="clock_timestamp()"),
+    sa.Column("run", sa.Text),  # of a ledger_gap, which is about no frame: its frame_id is ''
+    sa.Column("missing", sa.BigInteger),  # of a ledger_gap: how many frames
     sa.CheckConstraint("state IN ('open', 'acknowledged')", name="alerts_state"),
     sa.Index("alerts_newest", sa.text("opened_at DESC"), sa.text("id DESC")),
     sa.Index("alerts_open", sa.text("opened_at DESC"), sa.text("id DESC"), postgresql_where=sa.text("state = 'open'")),
+    sa.Index("alerts_open_gaps", "camera", "run", postgresql_where=sa.text("kind = 'ledger_gap' AND state = 'open'")),
 )
 
 alert_actions = sa.Table(  # appended to, never changed

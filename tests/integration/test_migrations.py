@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 
 from infra.store import verdicts as verdict_store
+from infra.store.gaps import Gap, untold_gaps
 from infra.store.outbox import DeadLetter, PublishedVerdict, outbox_turn
 from infra.store.positions import claim
 from infra.store.results import write_batch
@@ -139,3 +140,13 @@ def test_a_scorer_of_revision_0003_goes_on_beside_one_of_0004(of_0003: sa.Engine
     assert messages(of_0003) == [("a", "8"), ("b", "8")]
     assert verdict_store.heatmap(of_0003, "a", "8", LATE) == b"png 8"
     assert verdict_store.heatmap(of_0003, "b", "8", new.received_at) == b"png of 8"
+
+
+def test_revision_0005_finds_the_gaps_that_were_there_before_it(of_0003: sa.Engine) -> None:
+    with of_0003.begin() as connection:
+        runs = (
+            "INSERT INTO camera_runs (camera, run, last_sequence, accounted) VALUES ('a', 'r', 9, 8), ('b', 'r', 9, 10)"
+        )
+        connection.execute(sa.text(runs))
+    migrate(of_0003, NOON)
+    assert untold_gaps(of_0003) == [Gap("a", "r", 2)]

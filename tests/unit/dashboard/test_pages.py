@@ -224,6 +224,18 @@ def test_an_opened_alert_shows_its_facts_as_text(store: FakeStore) -> None:
     assert page.slider[0].value == 70
 
 
+def test_an_alert_about_missing_frames_needs_no_frame(store: FakeStore) -> None:
+    gap = Alert(4, "ledger_gap", HOSTILE, "", AT, "", AlertState.OPEN, AT, None, run=HOSTILE + "run", missing=1234)
+    store.alerts = [gap, alert_of(3)]
+    page = alerts_page("4").run()
+    assert not page.exception
+    assert page.dataframe[0].value["about"].tolist() == ["frames missing", "defect"]
+    assert {HOSTILE, HOSTILE + "run", "1,234", "frames missing"} <= set(texts(page))
+    assert HOSTILE not in marked_up(page)
+    assert "accepted and are not accounted for" in marked_up(page)
+    assert "frame" not in [caption.value for caption in page.caption]
+
+
 def test_missing_picture_heatmap_or_verdict_is_said(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.alerts = [alert_of(3)]
     assert "No heatmap was kept" in marked_up(alerts_page("3").run())

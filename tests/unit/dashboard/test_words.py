@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dashboard import words
-from infra.store.tables import AlertState, NoVerdictReason, VerdictState
+from infra.store.tables import AlertKind, AlertState, NoVerdictReason, VerdictState
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,17 @@ def test_verdicts_are_told_apart_by_word_sign_and_colour() -> None:
 
 def test_every_alert_state_has_a_badge() -> None:
     assert len({words.alert_badge(state).label for state in AlertState}) == len(AlertState)
+
+
+@pytest.mark.parametrize("kind", list(AlertKind))
+def test_every_kind_of_alert_is_said_in_our_own_words(kind: AlertKind) -> None:
+    assert "does not know" not in words.alert_kind(kind.value) + words.without_verdict(kind.value)
+    assert "_" not in words.alert_kind(kind.value)
+
+
+def test_a_kind_that_is_not_known_is_never_repeated_as_markup() -> None:
+    assert words.alert_kind("**later**") == "of a kind that this dashboard does not know"
+    assert words.without_verdict("**later**") == "This dashboard does not know what this alert is about."
 
 
 @pytest.mark.parametrize("reason", list(NoVerdictReason))
