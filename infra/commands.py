@@ -1,4 +1,4 @@
-"""Commands of the ground floor: `differline migrate`, `differline topics` and `differline ledger`."""
+"""Commands of the ground floor: `differline migrate`, `topics`, `ledger` and `positions`."""
 
 import json
 from typing import Annotated
@@ -9,6 +9,9 @@ migrate_app = typer.Typer(add_completion=False, help="Bring the database schema 
 topics_app = typer.Typer(add_completion=False, help="Make the topics on Kafka, or bring them to the settings.")
 ledger_app = typer.Typer(
     add_completion=False, help="Show what was received and what became of it; exit 1 if it does not balance."
+)
+positions_app = typer.Typer(
+    add_completion=False, help="Show where scorers read on, and what the bus holds; move a position."
 )
 
 
@@ -53,3 +56,64 @@ def ledger(
         book = current_ledger(chosen, running)
     typer.echo(json.dumps(book.as_json(), indent=2) if as_json else ledger_table(book))
     raise typer.Exit(0 if book.balanced else 1)
+
+
+@positions_app.command()
+def positions(
+    reset: Annotated[str | None, typer.Option(metavar="TOPIC/PARTITION", help="Move this position.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="oldest|newest|OFFSET", help="Where scorers read on.")] = None,
+    why: Annotated[str | None, typer.Option(metavar="TEXT", help="The reason, for the log.")] = None,
+    skip_frames: Annotated[
+        bool, typer.Option("--skip-frames", help="Leave out frames that wait before the new position.")
+    ] = False,
+) -> None:
+    """Show where scorers read on, and what the bus holds; or move one position, when the bus has lost it."""
+    from infra import engines, settings
+    from infra.kept_positions import kept_positions, move_position, positions_table
+    from infra.telemetry import configure_logging, get_logger
+
+    chosen = settings.load_settings()
+    if reset is None:
+        _refuse_without_reset(to, why, skip_frames)
+        with engines.running_engines(chosen) as running:
+            typer.echo(positions_table(kept_positions(chosen, running)))
+        return
+    to, why = _checked_reset(to, why)
+    configure_logging(chosen.log_level)
+    with engines.running_engines(chosen) as running:
+        moved = move_position(chosen, running, reset, to, skip_frames=skip_frames)
+    get_logger("positions").warning(
+        "position.reset",
+        topic=moved.partition.topic,
+        partition=moved.partition.number,
+        before=moved.before,
+        after=moved.after,
+        epoch=moved.epoch,
+        skipped=moved.skipped,
+        read_again=moved.again,
+        who=chosen.user,
+        why=why,
+    )
+    typer.echo(str(moved))
+    typer.echo("A scorer that runs gives way with its next batch; on Redis Streams it ends, and must be started again.")
+
+
+def _refuse_without_reset(to: str | None, why: str | None, skip_frames: bool) -> None:
+    from infra.errors import SettingsError
+
+    if to is not None or why is not None or skip_frames:
+        raise SettingsError("--to, --why and --skip-frames belong to --reset TOPIC/PARTITION")
+
+
+def _checked_reset(to: str | None, why: str | None) -> tuple[str, str]:
+    from infra.errors import SettingsError
+    from infra.kept_positions import MAX_WHY
+
+    text = (why or "").strip()
+    if to is None or not text:
+        raise SettingsError(
+            "--reset needs --to oldest|newest|OFFSET and --why TEXT: it is on record who moved it and why"
+        )
+    if len(text) > MAX_WHY:
+        raise SettingsError(f"--why may have {MAX_WHY} characters, it has {len(text)}")
+    return to, text

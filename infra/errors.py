@@ -8,6 +8,7 @@ DifferlineError
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
 ├── PositionLostError       the bus ends before the stored position: stop, a person must look
+├── PositionRefusedError    a kept position would jump over frames that wait: nothing was changed
 ├── DeadLetterLimitError    more dead letters in a minute than the limit: stop, the frames stay on the bus
 └── TransientError          away for now: back off, pause, lose nothing
     ├── DatabaseAwayError
@@ -73,7 +74,14 @@ class StaleEpochError(DifferlineError):
 
 
 class PositionLostError(DifferlineError):
-    """The stored position lies behind the end of its partition: the topic was made anew, or lost what it acknowledged."""
+    """The stored position lies behind the end of its partition: the topic was made anew, or lost what it acknowledged.
+
+    `differline positions` shows it and moves it.
+    """
+
+
+class PositionRefusedError(DifferlineError):
+    """A kept position would jump over frames that wait, and nobody has said that they may be left out."""
 
 
 class DeadLetterLimitError(DifferlineError):

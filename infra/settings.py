@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         120.0, gt=0, description="`/healthz` answers 503 when work waits and the last result is older, in seconds"
     )
     user: str = Field(
-        "local", min_length=1, max_length=100, description="name that stands beside what is acknowledged here"
+        "local", min_length=1, max_length=100, description="name that stands beside what is acknowledged or reset here"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 

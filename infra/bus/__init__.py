@@ -1,5 +1,5 @@
 """The frames bus: one protocol, one module per implementation."""
 
-from infra.bus.protocol import Consumer, Message, Partition, Producer, Publisher, Record
+from infra.bus.protocol import Consumer, Extent, Message, Observer, Partition, Producer, Publisher, Record
 
-__all__ = ["Consumer", "Message", "Partition", "Producer", "Publisher", "Record"]
+__all__ = ["Consumer", "Extent", "Message", "Observer", "Partition", "Producer", "Publisher", "Record"]

@@ -1,7 +1,7 @@
 """Which bus: chosen by the settings, in one place."""
 
 from infra.bus.kafka import KafkaBusConsumer, KafkaBusProducer
-from infra.bus.protocol import Consumer, Producer
+from infra.bus.protocol import Consumer, Observer, Producer
 from infra.bus.redis_streams import RedisStreamsConsumer, RedisStreamsProducer
 from infra.engines import Engines
 from infra.settings import Settings
@@ -21,7 +21,7 @@ def open_consumer(settings: Settings, engines: Engines) -> Consumer:
     return RedisStreamsConsumer(engines.redis_url, settings.frames_topic, settings.partitions)
 
 
-def open_observer(settings: Settings, engines: Engines) -> Consumer:
+def open_observer(settings: Settings, engines: Engines) -> Observer:
     """Return a consumer that sees all partitions of the frames topic and takes none from a scorer."""
     if settings.bus == "kafka":
         return KafkaBusConsumer(settings, settings.frames_topic, group=None)

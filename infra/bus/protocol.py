@@ -21,6 +21,18 @@ class Partition(NamedTuple):
     number: int
 
 
+class Extent(NamedTuple):
+    """What a partition holds.
+
+    Attributes:
+        oldest: Offset of the oldest record that is kept; `end` where there is none.
+        end: The offset behind the newest record that ever was; 0 where the bus knows of none.
+    """
+
+    oldest: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One message as the bus hands it out.
@@ -139,3 +151,21 @@ class Consumer(Protocol):
 
     def close(self) -> None:
         """Let go of the connection and of the partitions."""
+
+
+class Observer(Consumer, Protocol):
+    """A consumer that can also tell what its partitions hold, for the person who looks after them."""
+
+    def extent(self, partition: Partition) -> Extent:
+        """Return where a partition begins and ends now.
+
+        Raises:
+            BusAwayError: The bus does not answer.
+        """
+
+    def count(self, partition: Partition, since: int, until: int) -> int:
+        """Return how many records lie at or behind `since` and before `until`.
+
+        Raises:
+            BusAwayError: The bus does not answer.
+        """

@@ -13,7 +13,7 @@ from typing import cast
 import redis
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from infra.bus.protocol import Partition, Record
+from infra.bus.protocol import Extent, Partition, Record
 from infra.errors import BusAwayError, BusFullError, TransientError
 from infra.frames import Header
 
@@ -83,7 +83,7 @@ class RedisStreamsProducer:
 
 
 class RedisStreamsConsumer:
-    """Reads every partition of a topic; see `infra.bus.protocol.Consumer`."""
+    """Reads every partition of a topic; see `infra.bus.protocol.Observer`."""
 
     def __init__(self, url: str, topic: str, partitions: int) -> None:
         self._redis = _connect(url)
@@ -159,15 +159,43 @@ class RedisStreamsConsumer:
         except redis.RedisError as error:
             raise BusAwayError(f"the bus does not answer: {error}") from error
 
+    def extent(self, partition: Partition) -> Extent:
+        """Ask for the first entry and the last id; after a flush a stream knows of no id any more."""
+        try:
+            stream = self._redis.xinfo_stream(_name(partition))
+        except redis.ResponseError:  # there is none
+            return Extent(0, 0)
+        except redis.RedisError as error:
+            raise BusAwayError(f"the bus does not answer: {error}") from error
+        end = _offset(stream["last-generated-id"]) + 1
+        first = stream["first-entry"]
+        return Extent(_offset(first[0]) if first else end, end)
+
+    def count(self, partition: Partition, since: int, until: int) -> int:
+        """Count the entries one page after the other."""
+        if until <= since:
+            return 0
+        found, start, end = 0, _entry_id(since), _entry_id(until - 1)
+        try:
+            while page := self._page(partition, start, end):
+                found += len(page)
+                start = "(" + page[-1][0].decode()
+        except redis.RedisError as error:
+            raise BusAwayError(f"the bus does not answer: {error}") from error
+        return found
+
     def close(self) -> None:
         """Let go of the connections."""
         self._redis.close()
+
+    def _page(self, partition: Partition, start: str, end: str) -> list[tuple[bytes, object]]:
+        return cast("list[tuple[bytes, object]]", self._redis.xrange(_name(partition), start, end, count=32))
 
     def _waiting_in(self, partition: Partition) -> int:
         total = int(self._redis.xlen(_name(partition)))
         before, end = 0, _entry_id(self._next.get(partition, 0) - 1)
         start = "-"
-        while page := cast("list[tuple[bytes, object]]", self._redis.xrange(_name(partition), start, end, count=32)):
+        while page := self._page(partition, start, end):
             before += len(page)  # fetched or scored, not dropped yet: a batch or two
             start = "(" + page[-1][0].decode()
         return max(0, total - before)
@@ -190,11 +218,16 @@ def _entry_id(offset: int) -> str:
     return f"{offset >> _COUNT_BITS}-{offset & ((1 << _COUNT_BITS) - 1)}"
 
 
-def _record(partition: Partition, entry_id: bytes, fields: dict[bytes, bytes]) -> Record:
+def _offset(entry_id: bytes) -> int:
     milliseconds, count = (int(part) for part in entry_id.split(b"-"))
+    return (milliseconds << _COUNT_BITS) + count
+
+
+def _record(partition: Partition, entry_id: bytes, fields: dict[bytes, bytes]) -> Record:
+    offset = _offset(entry_id)
     return Record(
         partition=partition,
-        offset=(milliseconds << _COUNT_BITS) + count,
+        offset=offset,
         key=fields.get(_KEY) or None,
         headers=tuple(
             (name.decode("utf-8", "backslashreplace"), value)
@@ -202,5 +235,5 @@ def _record(partition: Partition, entry_id: bytes, fields: dict[bytes, bytes]) -
             if name not in (_KEY, _BODY)
         ),
         value=fields.get(_BODY, b""),
-        received_at=datetime.fromtimestamp(milliseconds / 1000, UTC),
+        received_at=datetime.fromtimestamp((offset >> _COUNT_BITS) / 1000, UTC),
     )

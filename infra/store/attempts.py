@@ -1,7 +1,7 @@
 """Attempts at frames, written down before the risky work: what a killed process was working on is known afterwards.
 
 Nothing is cleared: an attempt whose first frame lies before the stored position is finished, since the position moves in the
-transaction that writes the results.
+transaction that writes the results. Only where a person moves the position elsewhere, the attempt is forgotten.
 """
 
 from collections.abc import Sequence
@@ -87,3 +87,9 @@ def unfinished(engine: sa.Engine, claim: Claim) -> Attempt | None:
     if row is None or (claim.next_offset is not None and row.first_offset < claim.next_offset):
         return None
     return Attempt(claim.partition, *row)
+
+
+def forget(connection: sa.Connection, partition: Partition) -> None:
+    """Make what was begun in a partition count as finished; call it in the transaction that moves its position elsewhere."""
+    this = sa.and_(attempts.c.topic == partition.topic, attempts.c.partition == partition.number)
+    connection.execute(sa.update(attempts).where(this).values(first_offset=-1, last_offset=-1, attempts=0))

@@ -1,6 +1,7 @@
 """Stream positions and the epoch fence: they live beside the results, not on the bus."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -32,6 +33,12 @@ def claim(engine: sa.Engine, partition: Partition, worker: str) -> Claim:
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
     """
+    with transaction(engine) as connection:
+        return take(connection, partition, worker)
+
+
+def take(connection: sa.Connection, partition: Partition, worker: str) -> Claim:
+    """Claim a partition; until the transaction ends nobody else can write, claim or move it."""
     raised = (
         insert(positions)
         .values(topic=partition.topic, partition=partition.number, epoch=1, worker=worker)
@@ -41,9 +48,41 @@ def claim(engine: sa.Engine, partition: Partition, worker: str) -> Claim:
         )
         .returning(positions.c.epoch, positions.c.next_offset)
     )
-    with transaction(engine) as connection:
-        epoch, next_offset = connection.execute(raised).one()
+    epoch, next_offset = connection.execute(raised).one()
     return Claim(partition, epoch, next_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPosition:
+    """A partition's row.
+
+    Attributes:
+        partition: Which.
+        next_offset: Where to read on; None where nothing was written yet.
+        epoch: The fence.
+        worker: Who claimed it last.
+        updated_at: When it was claimed or moved (UTC).
+    """
+
+    partition: Partition
+    next_offset: int | None
+    epoch: int
+    worker: str
+    updated_at: datetime
+
+
+def all_positions(engine: sa.Engine) -> list[StoredPosition]:
+    """Return every partition that a worker ever claimed, of all topics.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    with transaction(engine) as connection:
+        rows = connection.execute(sa.select(positions)).all()
+    return [
+        StoredPosition(Partition(row.topic, row.partition), row.next_offset, row.epoch, row.worker, row.updated_at)
+        for row in rows
+    ]
 
 
 def stored_positions(connection: sa.Connection, topic: str) -> dict[Partition, int]:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import redis
 
-from infra.bus import Consumer, Producer
+from infra.bus import Observer, Producer
 from infra.bus.embedded import EmbeddedRedis
 from infra.bus.kafka import KafkaBusConsumer, KafkaBusProducer
 from infra.bus.redis_streams import RedisStreamsConsumer, RedisStreamsProducer
@@ -29,7 +29,7 @@ class Topic:
 
     name: str
     producer: Callable[[], Producer]
-    consumer: Callable[[], Consumer]
+    consumer: Callable[[], Observer]
 
 
 NewTopic = Callable[..., Topic]
@@ -124,7 +124,7 @@ def _kafka_topic(server: KafkaServer, opened: ExitStack, partitions: int = 1, gr
     settings = Settings(bus="kafka", kafka_servers=server.address, frames_topic=name, partitions=partitions)
     create_topics(settings)
 
-    def consumer() -> Consumer:
+    def consumer() -> Observer:
         group = "group-" + uuid.uuid4().hex if grouped else None
         made = opened.enter_context(closing(KafkaBusConsumer(settings, name, group)))
         deadline = time.monotonic() + 30

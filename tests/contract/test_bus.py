@@ -268,6 +268,39 @@ def test_done_until_drops_only_what_lies_before(new_bounded_topic: NewTopic) -> 
     assert read(consumer, 3) == left[:3]
 
 
+def test_a_partition_tells_what_it_holds(new_topic: NewTopic) -> None:
+    topic = new_topic()
+    producer, consumer = topic.producer(), topic.consumer()
+    (partition,) = consumer.assigned()
+    nothing = consumer.extent(partition)
+    assert nothing.oldest == nothing.end
+    assert consumer.count(partition, 0, 2**62) == 0
+    send(producer, topic, *numbered(100))
+    held = consumer.extent(partition)
+    consumer.seek_to_beginning(partition)
+    offsets = [record.offset for record in read(consumer, 100)]
+    assert (held.oldest, held.end) == (offsets[0], offsets[-1] + 1)
+    assert consumer.count(partition, held.oldest, held.end) == 100
+    assert consumer.count(partition, 0, 2**62) == 100
+    assert consumer.count(partition, offsets[3], offsets[70]) == 67
+    assert consumer.count(partition, offsets[3] + 1, offsets[70] + 1) == 67
+    assert consumer.count(partition, offsets[70], offsets[3]) == 0
+    assert consumer.count(partition, held.end, held.end + 5) == 0
+
+
+def test_what_was_dropped_is_no_longer_held(new_bounded_topic: NewTopic) -> None:
+    topic = new_bounded_topic()
+    producer, consumer = topic.producer(), reader(topic)
+    send(producer, topic, *numbered(3))
+    records = read(consumer, 3)
+    (partition,) = consumer.assigned()
+    end = records[-1].offset + 1
+    consumer.done_until({partition: records[1].offset})
+    assert consumer.extent(partition) == (records[1].offset, end)
+    consumer.done_until({partition: end})
+    assert consumer.extent(partition) == (end, end)
+
+
 def test_waiting_counts_exactly_what_lies_ahead(new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     keys = keys_of_every_partition(new_topic, 2)

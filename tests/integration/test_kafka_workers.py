@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
+from infra.bus import Partition
 from infra.bus.topics import create_topics
 from infra.engines import Engines
+from infra.errors import PositionLostError
+from infra.kept_positions import kept_positions, move_position
 from infra.settings import Settings
 from infra.store.models import RegisteredModel
+from infra.store.position_reset import reset_position
 from infra.store.positions import claim
 from infra.store.runs import report_accepted
 from infra.store.tables import verdicts
@@ -105,6 +109,29 @@ def test_a_scorer_that_was_fenced_off_writes_nothing_gives_way_and_goes_on(
     stop((worker, running))
     assert stolen == [0]
     assert (worker.totals.frames, worker.totals.duplicates) == (10, 0)
+    assert line.ledger().balanced
+
+
+def test_after_a_topic_was_made_anew_scorers_stop_until_a_person_has_moved_the_position(
+    line: Line, put_in_force: PutInForce, database: sa.Engine
+) -> None:
+    put_in_force()
+    line.send(*[line.frame() for _ in range(3)])
+    everywhere = [Partition(line.settings.frames_topic, number) for number in range(line.settings.partitions)]
+    for partition in everywhere:
+        reset_position(database, partition, "the topic before", lambda _: 5000)
+    stopped = line.worker()
+    with pytest.raises(PositionLostError, match="`differline positions`"):
+        stopped.run(until_idle_s=2)
+    stopped.consumer.close()
+    states = {kept.state for kept in kept_positions(line.settings, line.engines)}
+    assert states == {"BEHIND THE END"}
+    for partition in everywhere:
+        name = f"{partition.topic}/{partition.number}"
+        moved = move_position(line.settings, line.engines, name, "oldest", skip_frames=False)
+        assert (moved.before, moved.after, moved.skipped, moved.again) == (5000, 0, 0, 0)
+    assert line.worker().run(until_idle_s=2).frames == 3
+    assert {(kept.state, kept.waiting) for kept in kept_positions(line.settings, line.engines)} == {("", 0)}
     assert line.ledger().balanced
 
 

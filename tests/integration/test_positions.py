@@ -7,7 +7,9 @@ import sqlalchemy as sa
 
 from infra.bus import Partition
 from infra.errors import StaleEpochError
-from infra.store.positions import Claim, advance, claim, lock_claims, stored_positions
+from infra.store.attempts import Attempt, unfinished, write_down
+from infra.store.position_reset import Reset, reset_position
+from infra.store.positions import Claim, advance, all_positions, claim, lock_claims, stored_positions
 
 from .rows import FIRST, SECOND
 
@@ -59,6 +61,66 @@ def test_locking_tells_the_stored_positions(database: sa.Engine) -> None:
     move(database, claims[1], 6)
     with database.begin() as connection:
         assert lock_claims(connection, claims) == {FIRST: None, SECOND: 6}
+
+
+def test_a_reset_fences_off_the_owner_and_moves_the_position(database: sa.Engine) -> None:
+    old = claim(database, FIRST, "a")
+    move(database, old, 5000)
+    assert reset_position(database, FIRST, "m.weber", lambda before: (before or 0) - 4000) == Reset(5000, 1000, 2)
+    with pytest.raises(StaleEpochError, match=r"frames/0 belongs to m\.weber now"):
+        move(database, old, 5001)
+    assert claim(database, FIRST, "a") == Claim(FIRST, 3, 1000)
+    (stored,) = all_positions(database)
+    assert (stored.partition, stored.next_offset, stored.epoch, stored.worker) == (FIRST, 1000, 3, "a")
+
+
+def test_a_reset_that_is_refused_changes_nothing(database: sa.Engine) -> None:
+    old = claim(database, FIRST, "a")
+    with pytest.raises(ZeroDivisionError):
+        reset_position(database, FIRST, "m.weber", lambda _: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        reset_position(database, SECOND, "m.weber", lambda _: 1 // 0)
+    move(database, old, 7)
+    assert [(stored.partition, stored.next_offset) for stored in all_positions(database)] == [(FIRST, 7)]
+
+
+def test_a_position_that_nobody_has_claimed_can_be_set(database: sa.Engine) -> None:
+    assert reset_position(database, FIRST, "m.weber", lambda _: 3) == Reset(None, 3, 1)
+    assert claim(database, FIRST, "a").next_offset == 3
+
+
+def test_what_was_begun_before_a_reset_is_not_held_against_what_lies_there_now(database: sa.Engine) -> None:
+    old = claim(database, FIRST, "a")
+    move(database, old, 5000)
+    write_down(database, [old], [Attempt(FIRST, 5000, 5015, 3)], "a")
+    assert unfinished(database, claim(database, FIRST, "b")) is not None
+    for after in (0, 5000):
+        reset_position(database, FIRST, "m.weber", lambda _, after=after: after)
+        assert unfinished(database, claim(database, FIRST, "c")) is None
+
+
+def test_nobody_writes_while_a_reset_chooses(database: sa.Engine) -> None:
+    old = claim(database, FIRST, "a")
+    failed: list[Exception] = []
+
+    def write() -> None:
+        try:
+            move(database, old, 9)
+        except StaleEpochError as error:
+            failed.append(error)
+
+    writer = threading.Thread(target=write)
+
+    def choose(_: int | None) -> int:
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive()
+        return 4
+
+    reset_position(database, FIRST, "m.weber", choose)
+    writer.join(30)
+    assert len(failed) == 1
+    assert all_positions(database)[0].next_offset == 4
 
 
 def test_a_claim_waits_for_a_write_under_way_and_sees_its_position(database: sa.Engine) -> None:

@@ -19,7 +19,8 @@ from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
 from infra.store.models import known_products, models_in_force, register_in_force
 from infra.store.outbox import backlog, outbox_turn
-from infra.store.positions import claim, stored_positions
+from infra.store.position_reset import reset_position
+from infra.store.positions import all_positions, claim, stored_positions
 from infra.store.results import write_batch
 from infra.store.runs import report_accepted
 from infra.store.schema import migrate, prepare_days
@@ -125,6 +126,7 @@ def test_a_scorer_does_all_of_its_work(line: sa.Engine, user_of: UserOf) -> None
     (gap,) = untold_gaps(scorer)
     assert raise_gap_alert(scorer, gap)
     assert untold_gaps(scorer) == []
+    assert reset_position(scorer, FIRST, "m.weber", lambda _: 0).before == 6
     with line.connect() as connection:
         owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'verdicts_20270303'"
         assert connection.scalar(sa.text(owner)) == "differline_migrator"
@@ -160,6 +162,9 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
     assert alert.verdict is not None
     with transaction(dashboard) as connection:
         assert stored_positions(connection, "frames") == {FIRST: 3}
+    assert [each.next_offset for each in all_positions(dashboard)] == [3]
+    with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+        reset_position(dashboard, FIRST, "supervisor", lambda _: 0)
     assert read_ledger(dashboard, lambda _: True).accounted == 3
 
 

@@ -18,7 +18,7 @@ from infra.bus.kafka.connection import (
     require_fast_checksums,
 )
 from infra.bus.kafka.stalls import StallWatch
-from infra.bus.protocol import Partition, Record
+from infra.bus.protocol import Extent, Partition, Record
 from infra.errors import BusAwayError, PositionLostError
 from infra.settings import Settings
 from infra.telemetry import get_logger
@@ -31,7 +31,7 @@ _log = get_logger("bus")
 
 
 class KafkaBusConsumer:
-    """Reads from Kafka; see `infra.bus.protocol.Consumer`. One thread uses it.
+    """Reads from Kafka; see `infra.bus.protocol.Observer`. One thread uses it.
 
     With a group it shares the topic's partitions with the other members of the group. Without one it watches all
     partitions and takes none from anybody, for the ledger. It connects with the first call that needs a broker.
@@ -165,6 +165,17 @@ class KafkaBusConsumer:
                 max(0, end - (positions[p] if p in positions else self._oldest(client, p))) for p, end in ends.items()
             )
 
+    def extent(self, partition: Partition) -> Extent:
+        """Ask for the oldest offset and the end."""
+        with bus_errors("ask what a partition holds"):
+            client = self._open()
+            return Extent(self._oldest(client, partition), self._ends(client, [partition])[partition])
+
+    def count(self, partition: Partition, since: int, until: int) -> int:
+        """Count the offsets that are kept; where a transaction left marks between the records, these count, too."""
+        held = self.extent(partition)
+        return max(0, min(until, held.end) - max(since, held.oldest))
+
     def close(self) -> None:
         """Leave the group, so that others get the partitions at once, and let go of the connections."""
         client, self._client = self._client, None
@@ -250,7 +261,8 @@ class KafkaBusConsumer:
                 self._restart()
                 raise PositionLostError(
                     f"{partition.topic}/{partition.number} ends at {end}, before the stored position {wanted}: the topic was "
-                    "made anew, or lost what it had acknowledged; nothing of it is read until a person has looked"
+                    "made anew, or lost what it had acknowledged; nothing of it is read until a person has looked: "
+                    f"`differline positions`, then `--reset {partition.topic}/{partition.number} --to oldest --why …`"
                 )
             _log.error(
                 "bus.records_lost_to_retention",
