@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGTERM
 
@@ -191,15 +191,18 @@ class IdleWatch:
 
 @dataclass
 class Outages:
-    """What happened while a server was away.
+    """What happened while servers went away and came back.
 
     Attributes:
-        times: How often it was.
-        grown_mb: How much memory the scorers took in addition, at most, in MB.
+        memory_mb: The most memory that a scorer had during each outage and behind it, in MB.
     """
 
-    times: int = 0
-    grown_mb: float = 0.0
+    memory_mb: list[float] = field(default_factory=list)
+
+    @property
+    def grown_mb(self) -> float:
+        """What the later outages took in addition to the first, which also saw the scorers warm up."""
+        return max(self.memory_mb) - self.memory_mb[0]
 
 
 def outages(line: Line, faults: list[Callable[[], None]], frames: int, per_second: float, workers: int = 2) -> Outages:
@@ -209,20 +212,19 @@ def outages(line: Line, faults: list[Callable[[], None]], frames: int, per_secon
     for _ in range(workers):
         line.start()
     line.wait_for(workers * 8, PROGRESS_S)
-    before = _memory_mb(line)
     for fault in faults:
+        memory_mb = 0.0
         with ThreadPoolExecutor(1) as pool:
             away = pool.submit(fault)
             while not away.done():
-                found.grown_mb = max(found.grown_mb, _memory_mb(line) - before)
+                memory_mb = max(memory_mb, _memory_mb(line))
                 time.sleep(0.5)
             away.result()
-        found.times += 1
         progress = line.accounted()
         line.settle(min(frames, progress + 4), REST_S)  # it goes on
+        found.memory_mb.append(max(memory_mb, _memory_mb(line)))
     sender.wait(patience(frames))
     line.settle(frames, REST_S)
-    found.grown_mb = max(found.grown_mb, _memory_mb(line) - before)
     return found
 
 
@@ -230,7 +232,7 @@ def _memory_mb(line: Line) -> float:
     sizes = [0.0]
     for scorer in line.running:
         try:
-            sizes.append(scorer.process.memory_full_info().uss / 2**20)
+            sizes.append(scorer.process.memory_info().rss / 2**20)
         except psutil.Error:
             continue
     return max(sizes)
