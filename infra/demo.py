@@ -3,7 +3,6 @@
 It only starts the commands that a user would start, so what it shows is what there is.
 """
 
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -80,12 +79,12 @@ def demo(
     from infra.engines import running_engines
     from infra.ledger_report import current_ledger, ledger_table
     from infra.settings import load_settings
+    from infra.stopping import stop_on_signals
     from infra.store.connect import open_database
 
     settings = load_settings()
     interrupted = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: interrupted.set())
+    stop_on_signals(interrupted)
     _say(1, "starting PostgreSQL and Redis")
     with running_engines(settings) as engines:
         database = open_database(engines.database_url, pool_size=1)

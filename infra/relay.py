@@ -1,6 +1,5 @@
 """`differline relay`: where the service that publishes the outbox is put together."""
 
-import signal
 import threading
 from contextlib import ExitStack, closing
 from typing import Annotated
@@ -26,6 +25,7 @@ def relay(
     from infra.outbox_relay import Relay, Topics
     from infra.relay_watch import RelayWatch
     from infra.settings import load_settings
+    from infra.stopping import stop_on_signals
     from infra.store.connect import open_database
     from infra.telemetry import configure_logging, get_logger
 
@@ -34,8 +34,7 @@ def relay(
         raise SettingsError("DIFFERLINE_BUS is redis: verdicts stay in PostgreSQL; the relay publishes them on Kafka")
     configure_logging(settings.log_level)
     stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+    stop_on_signals(stop)
     log = get_logger("relay")
     watch = RelayWatch(settings.health_stale_s)
     with ExitStack() as opened:

@@ -13,6 +13,7 @@ import typer
 
 from infra.errors import SettingsError
 from infra.frames import MAX_TEXT
+from infra.stopping import set_from_handler
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -210,7 +211,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask_to_stop(*_: object) -> None:
-        stop.set()
+        set_from_handler(stop)
         restore()
 
     def restore() -> None:

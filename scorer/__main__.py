@@ -1,7 +1,6 @@
 """`differline score`: where a scorer is put together."""
 
 import os
-import signal
 import socket
 import threading
 from typing import TYPE_CHECKING, Annotated
@@ -35,13 +34,13 @@ def score(
     from infra.engines import running_engines
     from infra.monitoring import monitored
     from infra.settings import load_settings
+    from infra.stopping import stop_on_signals
     from infra.telemetry import configure_logging, get_logger
 
     settings = load_settings()
     configure_logging(settings.log_level)
     stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+    stop_on_signals(stop)
     if workers is not None and (fleet := build_fleet(settings, workers, until_idle, stop)):
         fleet.run()
         return
