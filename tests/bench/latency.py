@@ -44,8 +44,8 @@ from trainer.fit import fit
 from trainer.images import drawn_pictures
 from trainer.register import register
 
-from ..integration.conftest import SMALL
 from ..kafka_server import running_kafka
+from ..small_model import SMALL
 from .machine import machine_line, table
 
 PRODUCT = "flange"

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,8 @@ from infra.store.results import Batch, VerdictRow, write_batch
 from infra.store.schema import migrate
 from infra.telemetry import configure_logging, get_logger
 
-from ..kafka_server import SCRIPT, free_port, running_kafka
+from ..kafka_server import running_kafka
+from ..servers import LocalServers, ServersError
 from .machine import machine_line, table
 from .volume import MODEL, row_of
 
@@ -47,7 +47,6 @@ FRAME_BYTES = 55_819
 BATCH_FRAMES = 64
 CAMERAS = 1_000
 CONNECTIONS = (24, 96)
-START_TIMEOUT_S = 280
 
 
 @dataclass(frozen=True)
@@ -198,21 +197,13 @@ def write(database: sa.Engine, partition: Partition, rows: Sequence[VerdictRow],
 def running_postgres(folder: Path) -> Iterator[str]:
     """The PostgreSQL server of `make up`, which takes as many connections as a plant has; its URL."""
     folder.chmod(0o755)  # PostgreSQL runs under an account of its own
-    environment = {**os.environ, "LOCAL_DIR": str(folder), "LOCAL_POSTGRES_PORT": str(free_port())}
-
-    def servers(action: str) -> str:
-        command = [str(SCRIPT), action, "postgres"]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False
-        )
-        if done.returncode:
-            raise SystemExit(done.stderr.strip())
-        return done.stdout
-
+    servers = LocalServers(folder)
     try:
-        yield servers("up").rsplit("DIFFERLINE_DATABASE_URL=", 1)[1].strip()
+        yield servers.up("postgres")["DIFFERLINE_DATABASE_URL"]
+    except ServersError as error:
+        raise SystemExit(str(error)) from error
     finally:
-        servers("down")
+        servers.down("postgres")
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ from infra.pictures import decode, encode_jpeg
 from infra.settings import Settings
 from infra.store.tables import alert_actions, alerts, heatmaps, ledger_counts, models, verdicts
 
+from ..servers import free_port
+
 CHROMIUM = os.environ.get("DIFFERLINE_TEST_CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -38,12 +40,6 @@ HOSTILE = "**b**<img src=x onerror=alert(1)>"
 PATIENCE_MS = 60_000
 STOP_TIMEOUT_S = 60
 HEADER_PX, ROW_PX = 36, 33
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def picture_with_a_spot() -> np.ndarray:

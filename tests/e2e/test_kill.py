@@ -11,7 +11,7 @@ import pytest
 from infra.engines import running_engines
 from infra.settings import Settings
 
-from ..kafka_server import free_port
+from ..servers import free_port
 from .commands import Differline
 
 PATIENCE_S = 90.0
