@@ -6,11 +6,15 @@
 import contextlib
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+
+from infra.bus.topics import create_topics
+from infra.settings import Settings
 
 from .servers import LocalServers, ServersError
 
@@ -65,6 +69,15 @@ def running_kafka(extra: Callable[["KafkaServer"], str] = lambda _: "", **enviro
             yield server
         finally:
             server.stop()
+
+
+def on_kafka(settings: Settings, server: KafkaServer, **changes: object) -> Settings:
+    """Settings of a line on Kafka, with topics and a group of its own; the topics are made."""
+    own = uuid.uuid4().hex
+    named = {"frames_topic": f"frames-{own}", "verdicts_topic": f"verdicts-{own}", "kafka_group": f"scorers-{own}"}
+    chosen = settings.model_copy(update={"bus": "kafka", "kafka_servers": server.address, **named, **changes})
+    create_topics(chosen)
+    return chosen
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from infra.store.models import RegisteredModel
 from trainer.fit import FittedModel
 from trainer.register import register
 
+from ..kafka_server import KafkaServer, on_kafka
 from ..small_model import fitted
 from .line import Line
 
@@ -52,3 +53,11 @@ def bare_database(engines: Engines) -> Iterator[sa.Engine]:
     with admin.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name}"))
     admin.dispose()
+
+
+@pytest.fixture
+def kafka_line(settings: Settings, engines: Engines, database: sa.Engine, kafka: KafkaServer) -> Iterator[Line]:
+    """The same on Kafka, with small batches and a quick eye for scorers that are gone."""
+    running = Line(on_kafka(settings, kafka, kafka_session_timeout_s=6.0, batch_frames=4), engines, database)
+    yield running
+    running.close()

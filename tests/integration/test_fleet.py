@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-import sqlalchemy as sa
 
-from infra.bus.topics import create_topics
 from infra.children import differline
-from infra.engines import Engines
 from infra.errors import FleetError
-from infra.settings import Settings
 from infra.store.models import RegisteredModel
 from infra.store.tables import positions, verdicts
 from infra.telemetry import get_logger
 from scorer.fleet import DEATHS_IN_A_ROW, Fleet, WorkerPlan
 
-from ..kafka_server import KafkaServer
 from .line import Line
 
 PATIENCE_S = 120.0
@@ -41,21 +35,8 @@ def until(happens: Callable[[], bool], told: Callable[[], object] = lambda: "") 
 
 
 @pytest.fixture
-def line(settings: Settings, engines: Engines, database: sa.Engine, kafka: KafkaServer) -> Iterator[Line]:
-    chosen = settings.model_copy(
-        update={
-            "bus": "kafka",
-            "kafka_servers": kafka.address,
-            "frames_topic": "frames-" + uuid.uuid4().hex,
-            "kafka_group": "scorers-" + uuid.uuid4().hex,
-            "kafka_session_timeout_s": 6.0,
-            "batch_frames": 4,
-        }
-    )
-    create_topics(chosen)
-    running = Line(chosen, engines, database)
-    yield running
-    running.close()
+def line(kafka_line: Line) -> Line:
+    return kafka_line
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,7 +17,7 @@ import sqlalchemy as sa
 from infra.archive import open_archive
 from infra.bus import Record
 from infra.bus.kafka import KafkaBusConsumer, KafkaPublisher
-from infra.bus.topics import DEAD_LETTERS_SUFFIX, create_topics
+from infra.bus.topics import DEAD_LETTERS_SUFFIX
 from infra.engines import Engines
 from infra.outbox_relay import Relay, Topics
 from infra.settings import Settings
@@ -29,28 +28,12 @@ from infra.store.tables import dead_letters
 from infra.telemetry import get_logger
 from infra.verdict_message import verdict_schema
 
-from ..kafka_server import KafkaServer
+from ..kafka_server import KafkaServer, on_kafka
 from .line import Line
 from .rows import FIRST, batch, unjudged
 
 PATIENCE_S = 120.0
 CAMERAS = 5
-
-
-def plant(settings: Settings, server: KafkaServer) -> Settings:
-    """Settings of a plant with topics of its own."""
-    chosen = settings.model_copy(
-        update={
-            "bus": "kafka",
-            "kafka_servers": server.address,
-            "frames_topic": "frames-" + uuid.uuid4().hex,
-            "verdicts_topic": "verdicts-" + uuid.uuid4().hex,
-            "kafka_group": "scorers-" + uuid.uuid4().hex,
-            "partitions": 2,
-        }
-    )
-    create_topics(chosen)
-    return chosen
 
 
 class Verdicts:
@@ -152,7 +135,7 @@ def relaying(database: sa.Engine) -> Iterator[Callable[[Settings], None]]:
 def test_a_killed_broker_loses_no_verdict_and_keeps_each_cameras_order(
     settings: Settings, mortal_kafka: KafkaServer, results: Verdicts, relaying: Callable[[Settings], None]
 ) -> None:
-    chosen = plant(settings, mortal_kafka)
+    chosen = on_kafka(settings, mortal_kafka, partitions=2)
     for _ in range(6):
         results.write(500)
     relaying(chosen)
@@ -179,7 +162,7 @@ def start_command(settings: Settings, *arguments: str) -> "subprocess.Popen[byte
 def test_a_killed_relay_loses_no_verdict_and_keeps_each_cameras_order(
     settings: Settings, kafka: KafkaServer, results: Verdicts
 ) -> None:
-    chosen = plant(settings, kafka)
+    chosen = on_kafka(settings, kafka, partitions=2)
     for _ in range(12):
         results.write(500)
     kills = 0
@@ -200,7 +183,7 @@ def test_a_killed_relay_loses_no_verdict_and_keeps_each_cameras_order(
 def test_a_frame_that_cannot_be_judged_reaches_the_dead_letter_topic_as_it_was(
     settings: Settings, kafka: KafkaServer, engines: Engines, database: sa.Engine, relaying: Callable[[Settings], None]
 ) -> None:
-    chosen = plant(settings, kafka)
+    chosen = on_kafka(settings, kafka, partitions=2)
     line = Line(chosen, engines, database)
     headers = (
         ("ce_product", b"part"),

@@ -1,18 +1,14 @@
 """Scorers in a Kafka consumer group: they share, take over and give way, and nothing is lost or judged twice."""
 
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
 
 from infra.bus import Partition
-from infra.bus.topics import create_topics
-from infra.engines import Engines
 from infra.errors import PositionLostError
 from infra.kept_positions import kept_positions, move_position
-from infra.settings import Settings
 from infra.store.models import RegisteredModel
 from infra.store.position_reset import reset_position
 from infra.store.positions import claim
@@ -20,7 +16,6 @@ from infra.store.runs import report_accepted
 from infra.store.tables import verdicts
 from scorer.worker import Worker
 
-from ..kafka_server import KafkaServer
 from .line import RUN, Line
 
 PutInForce = Callable[[], RegisteredModel]
@@ -28,22 +23,8 @@ PATIENCE_S = 90
 
 
 @pytest.fixture
-def line(settings: Settings, engines: Engines, database: sa.Engine, kafka: KafkaServer) -> Iterator[Line]:
-    chosen = settings.model_copy(
-        update={
-            "bus": "kafka",
-            "kafka_servers": kafka.address,
-            "frames_topic": "frames-" + uuid.uuid4().hex,
-            "verdicts_topic": "verdicts-" + uuid.uuid4().hex,
-            "kafka_group": "scorers-" + uuid.uuid4().hex,
-            "kafka_session_timeout_s": 6.0,
-            "batch_frames": 4,
-        }
-    )
-    create_topics(chosen)
-    running = Line(chosen, engines, database)
-    yield running
-    running.close()
+def line(kafka_line: Line) -> Line:
+    return kafka_line
 
 
 def in_background(worker: Worker) -> threading.Thread:

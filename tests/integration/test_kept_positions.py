@@ -11,13 +11,14 @@ from typer.testing import CliRunner, Result
 
 from infra.bus import Partition, Record
 from infra.bus.connect import open_observer, open_producer
-from infra.bus.topics import create_topics
 from infra.commands import positions_app
 from infra.engines import Engines
 from infra.errors import PositionRefusedError, SettingsError, StaleEpochError
 from infra.kept_positions import KeptPosition, kept_positions, move_position, positions_table
 from infra.settings import Settings
 from infra.store.positions import advance, claim, lock_claims
+
+from ..kafka_server import on_kafka
 
 RUN = CliRunner()
 FRAMES = 5
@@ -69,17 +70,11 @@ class Bus:
 
 @pytest.fixture(params=["redis", pytest.param("kafka", marks=pytest.mark.kafka)])
 def bus(request: pytest.FixtureRequest, settings: Settings, database: sa.Engine, redis_url: str) -> Iterator[Bus]:
-    changes: dict[str, object] = {"partitions": 1, "frames_topic": "frames-" + uuid.uuid4().hex, "user": "m.weber"}
+    changes = {"partitions": 1, "user": "m.weber"}
     if request.param == "kafka":
-        server = request.getfixturevalue("kafka")
-        changes |= {
-            "bus": "kafka",
-            "kafka_servers": server.address,
-            "verdicts_topic": "verdicts-" + uuid.uuid4().hex,
-        }
-    chosen = settings.model_copy(update=changes)
-    if request.param == "kafka":
-        create_topics(chosen)
+        chosen = on_kafka(settings, request.getfixturevalue("kafka"), **changes)
+    else:
+        chosen = settings.model_copy(update={"frames_topic": "frames-" + uuid.uuid4().hex, **changes})
     return Bus(chosen, Engines(str(settings.database_url), redis_url), database)
 
 

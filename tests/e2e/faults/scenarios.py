@@ -229,13 +229,16 @@ def outages(line: Line, faults: list[Callable[[], None]], frames: int, per_secon
 
 
 def _memory_mb(line: Line) -> float:
-    sizes = [0.0]
-    for scorer in line.running:
-        try:
-            sizes.append(scorer.process.memory_info().rss / 2**20)
-        except psutil.Error:
-            continue
-    return max(sizes)
+    return max((_anonymous_mb(scorer.pid) for scorer in line.running), default=0.0)
+
+
+def _anonymous_mb(pid: int) -> float:
+    """What a process holds beside its programs; pages that a fork shares with its parent count from the beginning."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:  # it has just ended
+        return 0.0
+    return next((int(row.split()[1]) / 2**10 for row in status.splitlines() if row.startswith("RssAnon:")), 0.0)
 
 
 def replay(line: Line, frames: int) -> int:
