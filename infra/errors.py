@@ -6,6 +6,7 @@ DifferlineError
 ├── FleetError              one of several scorers on a machine dies again and again, or does not end in order
 ├── BadFrameError           one frame cannot be judged: dead letter, with its reason
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
+├── PretrainingError        pretraining cannot begin, go on or end; the last good checkpoint is kept
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
 ├── PositionLostError       the bus ends before the stored position: stop, a person must look
 ├── PositionRefusedError    a kept position would jump over frames that wait: nothing was changed
@@ -67,6 +68,10 @@ class BadFrameError(DifferlineError):
 
 class TrainingSetError(DifferlineError):
     """The pictures to learn from are missing, too few or broken."""
+
+
+class PretrainingError(DifferlineError):
+    """Pretraining cannot begin, go on or end; the last good checkpoint is kept."""
 
 
 class StaleEpochError(DifferlineError):
