@@ -71,7 +71,8 @@ def load_extractor(weights: str, seed: int = 0) -> Extractor:
 
     Args:
         weights: `random` (seeded Kaiming initialisation: an honest baseline), `imagenet` (torchvision's weights API: from its
-            cache, else downloaded), or the path of a `.safetensors` file with the keys of `alexnet().features`.
+            cache, else downloaded), or the path of a `.safetensors` file, in float32 or float16, with the keys of
+            `alexnet().features`.
         seed: Seed of the `random` weights.
 
     Raises:
@@ -140,6 +141,6 @@ def _weights_from_file(path: Path) -> dict[str, Tensor]:
     if {key: value.shape for key, value in weights.items()} != expected:
         raise ExtractorError(f"extractor weights {path} do not have the names and shapes of alexnet().features")
     for key, value in weights.items():
-        if value.dtype != torch.float32 or not torch.isfinite(value).all():
-            raise ExtractorError(f"extractor weights {path}: {key} is not finite float32")
-    return weights
+        if value.dtype not in (torch.float32, torch.float16) or not torch.isfinite(value).all():
+            raise ExtractorError(f"extractor weights {path}: {key} is not finite float32 or float16")
+    return {key: value.float() for key, value in weights.items()}

@@ -76,6 +76,19 @@ def test_weights_of_other_shapes_or_with_nan_are_refused(extractor: Extractor, t
         load_extractor(str(path))
 
 
+def test_weights_in_half_precision_are_computed_with_in_single(extractor: Extractor, tmp_path: Path) -> None:
+    path = tmp_path / "half.safetensors"
+    state = {key: value.half().contiguous() for key, value in extractor.convolutions.state_dict().items()}
+    path.write_bytes(safetensors.torch.save(state))
+    loaded = load_extractor(str(path))
+    for key, value in loaded.convolutions.state_dict().items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, state[key].float(), rtol=0, atol=0)
+    path.write_bytes(safetensors.torch.save({key: value.double() for key, value in state.items()}))
+    with pytest.raises(ExtractorError, match="not finite float32 or float16"):
+        load_extractor(str(path))
+
+
 def test_imagenet_weights_that_cannot_be_had_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_: object, **__: object) -> None:
         raise OSError("<urlopen error\n no route>")
