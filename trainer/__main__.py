@@ -1,4 +1,4 @@
-"""`differline train` and `differline evaluate`: where a trainer is put together."""
+"""`differline train`, `differline evaluate` and `differline pretrain`: where a trainer is put together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 train_app = typer.Typer(add_completion=False, help="Learn a product from pictures of defect-free parts.")
 evaluate_app = typer.Typer(add_completion=False, help="Measure on labelled pictures in MVTec AD layout.")
+pretrain_app = typer.Typer(add_completion=False, help="Train the extractor's weights on pictures drawn by programs.")
 
 PresetName = Annotated[str, typer.Option("--preset", help="`paper` (for a GPU) or `compact` (minutes on two cores).")]
 Views = Annotated[int | None, typer.Option(min=1, max=1024, help="Views behind a score; without it, the preset's.")]
@@ -102,6 +103,51 @@ def evaluate(
             progress=progress,
         )
     typer.echo(report.model_dump_json(indent=2) if as_json else evaluation_table(report))
+
+
+@pretrain_app.command()
+def pretrain(
+    minutes: Annotated[float, typer.Option(min=0, help="Minutes of training in all, over all continuations.")] = 60.0,
+    device: Annotated[str | None, typer.Option(help="Where to compute; without it, the setting's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Folder of the drawn pictures (2 GB) and the checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the weights go; without it, into the folder.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of pictures, steps and initial weights.")] = 0,
+    measure: Annotated[
+        str | None,
+        typer.Option(metavar="WEIGHTS", help="Train nothing; measure `random` or a file on families never trained on."),
+    ] = None,
+) -> None:
+    """Train the extractor's weights on pictures drawn by programs; killed at any time, it goes on with --resume."""
+    import torch
+
+    from infra.settings import load_settings
+    from scorer.detector import choose_device, load_extractor
+    from trainer.pretrain.pretrain import pretrain as run_pretraining
+    from trainer.pretrain.reports import Lines
+    from trainer.pretrain.run import Budget
+    from trainer.pretrain.validation import measured_lines
+
+    settings = load_settings()
+    if settings.cpu_threads:
+        torch.set_num_threads(settings.cpu_threads)
+    with _detector_errors():
+        chosen = choose_device(device or settings.device)
+        extractor = None if measure is None else load_extractor(measure, settings.extractor_seed)
+    if extractor is not None:
+        for line in measured_lines(extractor, chosen):
+            typer.echo(line)
+        return
+    finished = run_pretraining(
+        folder or settings.data_dir / "pretrain",
+        Budget(60 * minutes),
+        out=out,
+        resume=resume,
+        seed=seed,
+        device=chosen,
+        report=Lines(),
+    )
+    typer.echo(f"{finished.path}: {finished.state.pictures} pictures in {finished.state.step} steps")
 
 
 def _extractor_and_device(settings: "Settings") -> "tuple[Extractor, torch.device]":

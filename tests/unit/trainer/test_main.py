@@ -1,0 +1,47 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from infra.errors import SettingsError
+from trainer.__main__ import pretrain_app
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What the command asks of the run behind it."""
+    seen: dict[str, object] = {}
+
+    def pretrain(folder: Path, budget: object, **options: object) -> SimpleNamespace:
+        seen.update(options, folder=folder, budget=budget)
+        return SimpleNamespace(path=folder / "w.safetensors", state=SimpleNamespace(pictures=70, step=7))
+
+    monkeypatch.setattr("trainer.pretrain.pretrain.pretrain", pretrain)
+    return seen
+
+
+def test_pretraining_is_asked_for_by_options(asked: dict[str, object], tmp_path: Path) -> None:
+    options = ["--minutes", "2", "--device", "cpu", "--resume", "--folder", str(tmp_path), "--seed", "3"]
+    done = RUN.invoke(pretrain_app, [*options, "--out", str(tmp_path / "mine.safetensors")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{tmp_path}/w.safetensors: 70 pictures in 7 steps\n"
+    assert asked["budget"].seconds == 120  # type: ignore[attr-defined]
+    assert (asked["folder"], asked["resume"], asked["seed"]) == (tmp_path, True, 3)
+    assert (asked["device"], asked["out"]) == (torch.device("cpu"), tmp_path / "mine.safetensors")
+
+
+def test_measuring_trains_nothing(asked: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.pretrain.validation.measured_lines", lambda extractor, _: [f"of {extractor.name}"])
+    done = RUN.invoke(pretrain_app, ["--measure", "random"])
+    assert (done.exit_code, done.stdout) == (0, "of random\n")
+    assert not asked
+
+
+def test_weights_that_nobody_knows_are_one_clear_line(asked: dict[str, object]) -> None:
+    done = RUN.invoke(pretrain_app, ["--measure", "resnet"])
+    assert isinstance(done.exception, SettingsError)
+    assert not asked
