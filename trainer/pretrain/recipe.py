@@ -34,11 +34,11 @@ class Recipe(BaseModel):
     pictures_per_program: int = 8
     bank_px: int = 224
     sizes_px: tuple[int, ...] = (112, 112, 112, 112, 224)
-    programs_per_step: int = 12
-    programs_alike: int = 3
-    support: int = 4
-    queries: int = 2
-    defective: int = 2
+    programs_per_step: int = 20
+    programs_alike: int = 2
+    support: int = 3
+    queries: int = 1
+    defective: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: float = 0.02
