@@ -1,6 +1,7 @@
 """Episodes: a step's pictures, several of each of a few programs, some of them with a defect."""
 
 import math
+import os
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from trainer.pretrain.defects import TRAINING_KINDS, add_defect
 from trainer.pretrain.lighting import Picture
 from trainer.pretrain.recipe import Recipe
 
-_AHEAD = 3  # steps that are prepared while one is computed
+_WAITING = 2  # steps that lie ready, beside those that are being drawn
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,11 @@ def _programs(rng: np.random.Generator, bank: Bank, recipe: Recipe, count: int) 
 
 
 def episodes_ahead(bank: Bank, recipe: Recipe, seed: int, first: int) -> Generator[Episodes]:
-    """Draw step after step without end, a few steps ahead in a thread."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="episodes") as pool:
-        waiting = [pool.submit(draw_episodes, bank, recipe, seed, first + k) for k in range(_AHEAD)]
-        step = first + _AHEAD
+    """Draw step after step without end, a few steps ahead: half of the cores draw while the network learns."""
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="episodes") as pool:
+        step = first + threads + _WAITING
+        waiting = [pool.submit(draw_episodes, bank, recipe, seed, number) for number in range(first, step)]
         try:
             while True:
                 yield waiting.pop(0).result()
