@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from infra.errors import SettingsError
-from scorer.detector import FlowSpec, ViewPlan
+from scorer.detector import FEATURES, FlowSpec, ViewPlan
 
 MAX_BANK_VIEWS = 400_000  # 1.2 GB of features: larger sets get fewer views a picture
 
@@ -51,9 +51,10 @@ class Preset:
     brightness: tuple[float, float] = (1.0, 1.0)
     contrast: tuple[float, float] = (1.0, 1.0)
 
-    def flow(self, seed: int) -> FlowSpec:
-        """The architecture."""
+    def flow(self, seed: int, features: int = FEATURES) -> FlowSpec:
+        """The architecture, for feature vectors of that length."""
         return FlowSpec(
+            features=features,
             blocks=self.blocks,
             hidden=self.hidden,
             hidden_layers=self.hidden_layers,

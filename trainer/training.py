@@ -72,7 +72,7 @@ def train_flow(run: TrainingRun, bank: Tensor) -> tuple[Flow, float]:
 
     Args:
         run: The run.
-        bank: (N, V, 768) float32 features of V views of N defect-free pictures.
+        bank: (N, V, d) float32 features of V views of N defect-free pictures; d is 768, or less where scales are left out.
 
     Returns:
         The flow, and the mean loss a view in the last epoch.
@@ -81,7 +81,7 @@ def train_flow(run: TrainingRun, bank: Tensor) -> tuple[Flow, float]:
         TrainingSetError: The loss is not a number any more.
     """
     preset, device = run.preset, run.device
-    flow = Flow(preset.flow(run.seed))
+    flow = Flow(preset.flow(run.seed, bank.shape[-1]))
     rows = bank.reshape(-1, bank.shape[-1])
     if preset.standardize:
         flow.standardize_by(rows)

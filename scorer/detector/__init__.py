@@ -16,7 +16,7 @@ from scorer.detector.calibration import Calibration, calibrate, pictures_needed
 from scorer.detector.detector import VIEWS_PER_CHUNK, Detector, Scores, ViewFeatures, extract
 from scorer.detector.devices import choose_device
 from scorer.detector.errors import ArtifactRefusedError, CalibrationError, DetectorError, ExtractorError
-from scorer.detector.extractor import FEATURES, SCALES_PX, VIEW_PX, Extractor, load_extractor, save_extractor
+from scorer.detector.extractor import CHANNELS, FEATURES, SCALES_PX, VIEW_PX, Extractor, load_extractor, save_extractor
 from scorer.detector.flow import Flow, FlowSpec, loss_per_view
 from scorer.detector.localization import HEATMAP_PX, heatmaps
 from scorer.detector.manifest import FORMAT_VERSION, ExtractorIdentity, Manifest
@@ -24,6 +24,7 @@ from scorer.detector.scoring import score_views
 from scorer.detector.views import ViewPlan, Views, make_views, prepare, render
 
 __all__ = [
+    "CHANNELS",
     "FEATURES",
     "FLOW_FILE",
     "FORMAT_VERSION",
