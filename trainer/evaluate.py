@@ -28,6 +28,7 @@ class Separation(BaseModel):
     Attributes:
         auroc: Area under the ROC curve, all defects against test/good.
         recall_at_1pct: Share of defects above the lowest threshold with at most 1 % false alarms on test/good.
+        recall_at_none: Share of defects above every picture of test/good (section 4.3 of the paper).
         per_class: AUROC of each class of defects against test/good.
     """
 
@@ -35,6 +36,7 @@ class Separation(BaseModel):
 
     auroc: float
     recall_at_1pct: float
+    recall_at_none: float
     per_class: dict[str, float]
 
 
@@ -112,7 +114,7 @@ def evaluate(
     run = TrainingRun(preset.with_views(views), extractor, seed, torch.device(device), progress)
     training = read_folder(folder / "train" / GOOD, max_pixels, progress)
     require_enough(training, str(folder / "train" / GOOD))
-    test, classes = _read_test(folder / "test", max_pixels, progress)
+    test, classes = read_test(folder / "test", max_pixels, progress)
 
     laps = [time.perf_counter()]
     bank = training_bank(run, training)
@@ -162,7 +164,10 @@ def separation(scores: NDArray[np.float64], classes: NDArray[np.str_]) -> Separa
     allowed = math.floor(FALSE_ALARMS * len(good))
     threshold = np.sort(good)[len(good) - 1 - allowed]
     return Separation(
-        auroc=_auroc(good, defects), recall_at_1pct=float((defects > threshold).mean()), per_class=per_class
+        auroc=_auroc(good, defects),
+        recall_at_1pct=float((defects > threshold).mean()),
+        recall_at_none=float((defects > good.max()).mean()),
+        per_class=per_class,
     )
 
 
@@ -171,7 +176,12 @@ def _auroc(good: NDArray[np.float64], defects: NDArray[np.float64]) -> float:
     return float(roc_auc_score(labels, np.concatenate([good, defects])))
 
 
-def _read_test(folder: Path, max_pixels: int, progress: Progress) -> tuple[PictureSet, NDArray[np.str_]]:
+def read_test(folder: Path, max_pixels: int, progress: Progress) -> tuple[PictureSet, NDArray[np.str_]]:
+    """Read the pictures of `test`, a class a folder, and the class of each.
+
+    Raises:
+        TrainingSetError: There is no folder `good`, no class of defects, or a class without usable pictures.
+    """
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     if GOOD not in names or len(names) < 2:
         raise TrainingSetError(f"{folder} needs a folder {GOOD} and a folder for each class of defects")

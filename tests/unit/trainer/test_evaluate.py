@@ -17,14 +17,15 @@ def test_separation_by_hand() -> None:
     found = separation(scores, classes)
     assert found.per_class == {"crack": 1.0, "dent": 3 / 8}
     assert found.auroc == pytest.approx((4 + 4 + 3 + 0) / 16)
-    assert found.recall_at_1pct == 2 / 4  # 1 % of four is no false alarm at all
+    assert found.recall_at_1pct == found.recall_at_none == 2 / 4  # 1 % of four is no false alarm at all
 
 
 def test_one_false_alarm_in_a_hundred_is_allowed_and_no_more() -> None:
     classes = np.array(["good"] * 100 + ["crack"] * 4)
     good = np.arange(100.0)
     defects = [97.5, 98.0, 98.5, 99.5]
-    assert separation(np.array([*good, *defects]), classes).recall_at_1pct == 2 / 4
+    found = separation(np.array([*good, *defects]), classes)
+    assert (found.recall_at_1pct, found.recall_at_none) == (2 / 4, 1 / 4)
 
 
 def test_scores_that_are_not_finite_have_no_order() -> None:
