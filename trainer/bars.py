@@ -19,6 +19,9 @@ _TITLES = {
     Stage.HEATMAPS: "colour scale of the heatmaps",
     Stage.TEST: "scoring test pictures",
     Stage.BASELINES: "baselines",
+    Stage.BANK: "features of the bank of views",
+    Stage.TRIALS: "trials",
+    Stage.PIXELS: "heatmaps",
 }
 
 

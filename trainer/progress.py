@@ -14,6 +14,9 @@ class Stage(StrEnum):
     HEATMAPS = "heatmaps"  # held-out pictures, for the colour scale
     TEST = "test"  # test pictures
     BASELINES = "baselines"  # baselines
+    BANK = "bank"  # pictures whose views were missing in a report's bank
+    TRIALS = "trials"  # trials of a report: one method on one split
+    PIXELS = "pixels"  # pictures whose heatmaps are compared with masks
 
 
 class Progress(Protocol):
