@@ -77,8 +77,23 @@ def evaluate(
     views: Views = None,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; fractions from 0 to 1.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's tables and figures, as a report.")] = False,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="Report to write (FILE.md); plots beside it.")
+    ] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV of file and group: which pictures show one part.")] = None,
+    splits: Annotated[int, typer.Option(min=1, max=5, help="Splits by group.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Seeds of each flow of the report.")] = 5,
+    training_views: Annotated[int | None, typer.Option(min=1, max=1024, help="Views of a training picture.")] = None,
+    views_max: Annotated[int, typer.Option(min=1, max=64, help="Most test views of table 3: 1, 4, 16, 64.")] = 16,
+    heatmap_splits: Annotated[int, typer.Option(min=0, max=5, help="Splits whose heatmaps are measured.")] = 1,
+    photometry: Annotated[
+        bool, typer.Option("--photometry", help="Measure photometric choices; thrice the time.")
+    ] = False,
+    photographs: Annotated[bool, typer.Option(help="Show pictures beside their heatmaps.")] = True,
 ) -> None:
     """Fit on train/good, score test/*, and print how well defects are told from good parts; the last epoch counts."""
+    from infra.errors import SettingsError
     from infra.settings import load_settings
     from infra.telemetry import configure_logging
     from trainer.bars import progress_shown
@@ -89,8 +104,27 @@ def evaluate(
     settings = load_settings()
     configure_logging(settings.log_level)
     chosen = choose_preset(preset)
+    if paper != (report_file is not None):
+        raise SettingsError("--paper and --report FILE.md go together")
     with _detector_errors():
         extractor, device = _extractor_and_device(settings)
+    if report_file is not None:
+        from trainer.paper.run import Order, paper_report, reduced
+
+        with progress_shown() as progress:
+            written = paper_report(
+                folder,
+                report_file,
+                reduced(chosen, views, training_views),
+                extractor,
+                Order(groups, splits, seeds, views_max, photometry, heatmap_splits, photographs),
+                kept=settings.data_dir.resolve() / "evaluations",
+                device=device,
+                max_pixels=settings.max_pixels,
+                progress=progress,
+            )
+        typer.echo(written.model_dump_json(indent=2) if as_json else f"{report_file} is written")
+        return
     with progress_shown() as progress:
         report = run_evaluation(
             folder,

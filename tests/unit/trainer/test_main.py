@@ -6,7 +6,7 @@ import torch
 from typer.testing import CliRunner
 
 from infra.errors import SettingsError
-from trainer.__main__ import pretrain_app
+from trainer.__main__ import evaluate_app, pretrain_app
 
 RUN = CliRunner()
 
@@ -45,3 +45,9 @@ def test_weights_that_nobody_knows_are_one_clear_line(asked: dict[str, object]) 
     done = RUN.invoke(pretrain_app, ["--measure", "resnet"])
     assert isinstance(done.exception, SettingsError)
     assert not asked
+
+
+@pytest.mark.parametrize("options", [["--paper"], ["--report", "report.md"]])
+def test_a_report_needs_both_of_its_options(options: list[str]) -> None:
+    with pytest.raises(SettingsError, match="go together"):
+        evaluate_app(["somewhere", *options], standalone_mode=False)
