@@ -90,6 +90,7 @@ def evaluate(
     photometry: Annotated[
         bool, typer.Option("--photometry", help="Measure photometric choices; thrice the time.")
     ] = False,
+    together: Annotated[list[Path] | None, typer.Option(help="Folder of another product, for one flow of all.")] = None,
     photographs: Annotated[bool, typer.Option(help="Show pictures beside their heatmaps.")] = True,
 ) -> None:
     """Fit on train/good, score test/*, and print how well defects are told from good parts; the last epoch counts."""
@@ -117,7 +118,7 @@ def evaluate(
                 report_file,
                 reduced(chosen, views, training_views),
                 extractor,
-                Order(groups, splits, seeds, views_max, photometry, heatmap_splits, photographs),
+                Order(groups, splits, seeds, views_max, photometry, heatmap_splits, tuple(together or ()), photographs),
                 kept=settings.data_dir.resolve() / "evaluations",
                 device=device,
                 max_pixels=settings.max_pixels,

@@ -89,7 +89,7 @@ class Bench:
         key = {**self._trial(split, FULL, seed), "what": "baselines", "views": self.preset.scoring_views}
         known = self.store.read(key)
         if known is None:
-            training = self._training_features(split, FULL)
+            training = self.training_features(split, FULL)
             test = self.bank().features(split.test, self.preset.scoring_views)
             known = np.stack([scores for _, scores in baseline_scores(training, test, seed)])
             self.store.write(key, known)
@@ -101,7 +101,7 @@ class Bench:
         if not recipe.training_views:
             preset = replace(preset, epochs=preset.epochs * preset.epoch_views, epoch_views=1)
         run = TrainingRun(preset, self.extractor, seed, self.device)
-        flow, _ = train_flow(run, self._training_features(split, recipe)[..., recipe.columns()].contiguous())
+        flow, _ = train_flow(run, self.training_features(split, recipe)[..., recipe.columns()].contiguous())
         return flow
 
     def heat(self, split: Split, seed: int) -> NDArray[np.float32]:
@@ -122,7 +122,8 @@ class Bench:
         self.store.write(key, made)
         return made
 
-    def _training_features(self, split: Split, recipe: Recipe) -> Tensor:
+    def training_features(self, split: Split, recipe: Recipe) -> Tensor:
+        """Features of the training views of a split: (N, V, 768) float32, V of the preset."""
         views = self.preset.bank_plan(len(split.train), 0).count if recipe.training_views else 1
         return self.bank(recipe.photometry).features(split.train, views)
 
@@ -132,9 +133,12 @@ class Bench:
             "preset": {**asdict(self.preset), "name": "", "scoring_views": 0, "heatmap_views": 0},
             "recipe": [list(recipe.scales_px), recipe.training_views, recipe.photometry.value],
             "seed": seed,
-            "train": self._hash_of(split.train),
-            "test": self._hash_of(split.test),
+            **self.hashes(split),
         }
+
+    def hashes(self, split: Split) -> dict[str, str]:
+        """What a split is made of: hashes over its training and its test pictures."""
+        return {"train": self._hash_of(split.train), "test": self._hash_of(split.test)}
 
     def _hash_of(self, indices: NDArray[np.int64]) -> str:
         hashes = (self.labelled.pictures.pictures[int(index)].sha256 for index in indices)

@@ -18,6 +18,7 @@ GOOD_COLOR, DEFECT_COLOR = "#3D8FC6", "#E8710A"
 SIDE_PX = 300
 SCALE = 2
 BINS = 40
+APART = 1.03  # methods stand a little beside each other, so that their deviations can be told apart
 
 
 def roc_chart(curves: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> bytes:
@@ -35,7 +36,7 @@ def roc_chart(curves: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> bytes:
         x=alt.X("rate:Q").title("false-alarm rate").axis(format="%", tickCount=5),
         y=alt.Y("recall:Q").title("defects found").axis(format="%", tickCount=5).scale(domain=[0, 1]),
         color=_by("method", methods),
-        strokeDash=alt.StrokeDash("method:N").scale(domain=methods, range=_dashes(methods)).legend(None),
+        strokeDash=alt.StrokeDash("method:N").title(None).scale(domain=methods, range=_dashes(methods)),
     )
     return _png(_panels(encoded, list(curves)))
 
@@ -48,13 +49,14 @@ def histogram_chart(outcomes: Mapping[str, Outcome]) -> bytes:
         for kind, chosen in (("good", outcome.classes == GOOD), ("defective", outcome.classes != GOOD)):
             share = np.histogram(outcome.scores[chosen], edges)[0] / chosen.sum()
             table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "share": share})
-            tables.append(table.assign(panel=title, pictures=kind))
-    bars = alt.Chart(pd.concat(tables)).mark_bar(opacity=0.55).transform_filter("datum.share > 0")
+            tables.append(table.assign(panel=title, pictures=kind, foot=0.0))
+    bars = alt.Chart(pd.concat(tables)).mark_rect(opacity=0.55).transform_filter("datum.share > 0")
     kinds = ["good", "defective"]
     encoded = bars.encode(
         x=alt.X("low:Q").title("score (log scale)").scale(type="log", nice=False).axis(format=".3~s", tickCount=5),
         x2="high:Q",
-        y=alt.Y("share:Q").title("share of the pictures").axis(format="%", tickCount=5).stack(None),
+        y=alt.Y("share:Q").title("share of the pictures").axis(format="%", tickCount=5),
+        y2="foot:Q",
         color=alt.Color("pictures:N").title(None).scale(domain=kinds, range=[GOOD_COLOR, DEFECT_COLOR]),
     )
     return _png(_panels(encoded, list(outcomes)).resolve_scale(x="independent"))
@@ -63,12 +65,12 @@ def histogram_chart(outcomes: Mapping[str, Outcome]) -> bytes:
 def subsets_chart(by_size: Mapping[str, Mapping[int, Spread]]) -> bytes:
     """Figure 7: AUROC over the number of training pictures, by method, with one deviation up and down."""
     rows = [
-        (method, size, spread.mean, spread.mean - spread.deviation, min(1.0, spread.mean + spread.deviation))
-        for method, sizes in by_size.items()
+        (method, size * APART**place, spread.mean, spread.mean - spread.deviation, spread.mean + spread.deviation)
+        for place, (method, sizes) in enumerate(by_size.items())
         for size, spread in sizes.items()
     ]
     table = pd.DataFrame(rows, columns=["method", "size", "auroc", "low", "high"])
-    sizes = sorted(set(table["size"].tolist()))
+    sizes = sorted({size for sizes in by_size.values() for size in sizes})
     base = alt.Chart(table).encode(
         x=alt.X("size:Q")
         .title("training pictures (log scale)")

@@ -38,6 +38,7 @@ def markdown(report: PaperReport, plots: Mapping[str, str]) -> str:
         _classes(report),
         _ablations(report),
         _photometry(report),
+        _together(report),
         _subsets(report),
         _plot(plots, "subsets"),
         _pixels(report),
@@ -57,9 +58,24 @@ def _head(report: PaperReport) -> str:
             f"{report.counts.train} training pictures; test: {test}. AUROC and recalls in %."
         ),
     ]
+    lines += [_headline(report, protocol) for protocol in ("grouped", "given") if report.splits.get(protocol)]
     if report.marks:
         lines.append("**Before you read on**\n\n" + "\n".join(f"- {mark}" for mark in report.marks))
     return "\n\n".join(lines)
+
+
+def _headline(report: PaperReport, protocol: str) -> str:
+    """One sentence: the detector beside the strongest of what needs no network."""
+    found: dict[str, tuple[Row, Figures]] = {
+        row.method: (row, figures) for row in report.table2 if (figures := getattr(row, protocol)) is not None
+    }
+    controls = {name: figures for name, (row, figures) in found.items() if row.kind is Kind.CONTROL}
+    strongest = max(controls, key=lambda name: controls[name].auroc.mean)
+    where = "Parts never seen (groups apart)" if protocol == "grouped" else "The given split"
+    return (
+        f"**{where}:** DifferNet {_percent(found['DifferNet'][1].auroc)} AUROC; the strongest control without any network, "
+        f"{strongest}, {_percent(controls[strongest].auroc)}."
+    )
 
 
 def _methods(report: PaperReport) -> str:
@@ -118,6 +134,18 @@ def _photometry(report: PaperReport) -> str:
     )
 
 
+def _together(report: PaperReport) -> str:
+    if not report.together:
+        return ""
+    body = [[name, _percent(alone), _percent(joint)] for name, (alone, joint) in report.together.items()]
+    return (
+        "## Several products in one flow\n\n"
+        "AUROC over seeds. The one flow has half as many blocks again and learns the training pictures of all products; the "
+        "first product is split as above (first split), the others as their folders say.\n\n"
+        f"{_table(['product', 'a flow of its own', 'one flow for all'], body)}"
+    )
+
+
 def _with_gain(report: PaperReport, table: Sequence[Row]) -> str:
     header = ["DifferNet", *_protocols(report, ("AUROC",)), "gain"]
     body = [
@@ -149,7 +177,7 @@ def _pixels(report: PaperReport) -> str:
     first = report.pixels[0]
     return (
         f"## Heatmaps against masks\n\n{_table(list(columns), body)}\n\n"
-        f"{_times(len(report.pixels), 'split')} of the leading protocol, first seed, {report.heatmap_views} views, "
+        f"{_times(len(report.pixels), 'split')} of the leading protocol, first seed, {_times(report.heatmap_views, 'view')}, "
         f"{first.pictures} pictures with {first.regions} defective regions in the first, compared at 224 px. "
         "Pixel AUROC (Bergmann et al., CVPR 2019): every pixel counts the same. AUPRO (Bergmann et al., IJCV 2021): every "
         "connected region counts the same, up to a false-positive rate of 30 %."

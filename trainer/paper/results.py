@@ -1,6 +1,6 @@
 """From outcomes to the tables of the report, as JSON can hold them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -53,6 +53,7 @@ class PaperReport(BaseModel):
         table2: Methods and controls.
         table3: DifferNet with something left out, and with other numbers of views.
         photometry: DifferNet under other photometry; empty where it was not measured.
+        together: AUROC by product, in a flow of its own and in one flow for all; empty where one product was given.
         subsets: AUROC by method and number of training pictures.
         pixels: Heatmaps against masks, a split each; empty where there are no masks.
         heatmap_views: Views behind a heatmap.
@@ -75,6 +76,7 @@ class PaperReport(BaseModel):
     table2: tuple[Row, ...]
     table3: tuple[Row, ...]
     photometry: tuple[Row, ...]
+    together: dict[str, tuple[Spread, Spread]]
     subsets: dict[str, dict[int, Spread]]
     pixels: tuple[PixelFigures, ...]
     heatmap_views: int
@@ -113,6 +115,17 @@ def subsets(outcomes: Sequence[Outcome]) -> dict[str, dict[int, Spread]]:
         found.setdefault(each.method, {}).setdefault(size, []).append(each.separation().auroc)
     return {
         method: {size: Spread.of(values) for size, values in sorted(sizes.items())} for method, sizes in found.items()
+    }
+
+
+def products(found: Sequence[Mapping[str, tuple[Outcome, Outcome]]]) -> dict[str, tuple[Spread, Spread]]:
+    """AUROC by product over seeds: alone, together."""
+    return {
+        name: (
+            Spread.of(each[name][0].separation().auroc for each in found),
+            Spread.of(each[name][1].separation().auroc for each in found),
+        )
+        for name in (found[0] if found else {})
     }
 
 

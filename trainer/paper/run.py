@@ -17,9 +17,10 @@ from trainer.paper.controls import CORRELATION, picture_statistics
 from trainer.paper.experiments import BASELINE_TITLES, DIFFERNET, Measured, Plan, measure, views_title
 from trainer.paper.gallery import Exhibit, gallery
 from trainer.paper.labelled import LabelledSet, read_labelled
+from trainer.paper.multimodal import together
 from trainer.paper.pixels import PixelFigures, pixel_figures
 from trainer.paper.report import markdown
-from trainer.paper.results import PaperReport, counts, marks, rows, subsets
+from trainer.paper.results import PaperReport, counts, marks, products, rows, subsets
 from trainer.paper.splits import GROUPED, HELD_OUT, Split, given_split, grouped_splits
 from trainer.paper.store import ArrayStore
 from trainer.presets import Preset
@@ -27,6 +28,7 @@ from trainer.progress import Progress, silent
 
 SEEDS = 5
 VIEWS_MAX = 16  # 64 are the paper's; on two cores that bank takes an hour
+HOTTEST = 0.99  # quantile of the heat that has the hottest colour in figure 8
 _PROTOCOL_TITLES = {GROUPED: "groups apart"}
 
 
@@ -41,6 +43,7 @@ class Order:
         views_max: The largest step of views in table 3: 1, 4, 16 or 64.
         photometry: Whether photometric choices are measured as well; each needs a bank of its own.
         heatmaps: Splits whose heatmaps are compared with masks.
+        others: Folders of other products in the same layout, learned together with the first in one flow.
         photographs: Whether figure 8 shows the pictures themselves beside masks and heatmaps.
     """
 
@@ -50,6 +53,7 @@ class Order:
     views_max: int = VIEWS_MAX
     photometry: bool = False
     heatmaps: int = 1
+    others: tuple[Path, ...] = ()
     photographs: bool = True
 
 
@@ -79,12 +83,15 @@ def paper_report(
         progress: Told how far it is.
 
     Raises:
-        SettingsError: The report is to lie in a folder that is not there.
+        SettingsError: The report is to lie in a folder that is not there, or two products have one name.
         TrainingSetError: Pictures, groups or masks that do not fit, or figures that are not finite.
     """
     started = time.perf_counter()
     if not file.parent.is_dir():
         raise SettingsError(f"{file.parent} is not a folder")
+    names = [each.resolve().name for each in (folder, *order.others)]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"products are told apart by the names of their folders: {', '.join(names)}")
     labelled = read_labelled(folder, order.groups, max_pixels, progress)
     grouped = grouped_splits(labelled, order.splits) if labelled.groups is not None else ()
     plan = Plan((*grouped, given_split(labelled)), tuple(range(order.seeds)), order.views_max, order.photometry)
@@ -93,9 +100,13 @@ def paper_report(
     measured = measure(bench, plan, picture_statistics(labelled.pictures), progress)
     leading = [split for split in plan.splits if split.protocol == plan.splits[0].protocol]
     pixels, plots = _heatmaps(bench, leading[: order.heatmaps], plan.seeds[0], order.photographs)
+    others = [
+        replace(bench, labelled=read_labelled(other, None, max_pixels, progress), _banks={}) for other in order.others
+    ]
+    joined = [(bench, plan.splits[0]), *((other, given_split(other.labelled)) for other in others)]
     full = [each for each in measured.ablations if each.method == views_title(preset.scoring_views)]
     report = PaperReport(
-        name=folder.resolve().name,
+        name=names[0],
         counts=counts(labelled),
         groups=0 if labelled.groups is None else len(np.unique(labelled.groups[labelled.good])),
         extractor=extractor.name,
@@ -108,6 +119,7 @@ def paper_report(
         table2=rows(measured.methods),
         table3=rows(measured.ablations, full),
         photometry=rows([*full, *measured.photometry], full) if measured.photometry else (),
+        together=products([together(joined, seed) for seed in plan.seeds]) if others else {},
         subsets=subsets(measured.subsets),
         pixels=pixels,
         heatmap_views=preset.heatmap_views,
@@ -140,7 +152,7 @@ def _heatmaps(
         found.append(pixel_figures(heat[places], list(whole.values())))
         if not plots:
             exhibits = _exhibits(bench.labelled, split, heat, photographs)
-            plots = {"heatmaps": gallery(exhibits, max(float(np.quantile(heat, 0.999)), 1e-12))}
+            plots = {"heatmaps": gallery(exhibits, max(float(np.quantile(heat, HOTTEST)), 1e-12))}
     return tuple(found), plots
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from infra.errors import SettingsError, TrainingSetError
+from infra.pictures import decode, encode_png
 from scorer.detector import Extractor, load_extractor
 from trainer.paper import bank as bank_module
 from trainer.paper import bench as bench_module
+from trainer.paper import multimodal as multimodal_module
 from trainer.paper.results import PaperReport
 from trainer.paper.run import Order, paper_report, reduced
 from trainer.presets import COMPACT, Preset
@@ -19,7 +21,18 @@ PNG = b"\x89PNG"
 
 @pytest.fixture(scope="module")
 def order(folder: Path) -> Order:
-    return Order(groups=folder / "parts.csv", splits=2, seeds=2, views_max=1)
+    return Order(groups=folder / "parts.csv", splits=2, seeds=2, views_max=1, others=(other_product(folder),))
+
+
+def other_product(folder: Path) -> Path:
+    """The same pictures as another product, darker and turned: learned together, they must not be confused."""
+    other = folder.parent / "other"
+    for name in ("train/good", "test/good", "test/bar"):
+        (other / name).mkdir(parents=True, exist_ok=True)
+        for file in (folder / name).iterdir():
+            picture = decode(file.read_bytes(), 64 * 64)
+            (other / name / file.name).write_bytes(encode_png(picture.transpose(1, 0, 2) // 2))
+    return other
 
 
 Run = Callable[..., PaperReport]
@@ -46,6 +59,7 @@ def table(text: str, title: str) -> list[list[str]]:
 
 def test_every_table_and_plot_is_there_and_the_honest_protocol_leads(written: tuple[PaperReport, Path]) -> None:
     text = written[1].read_text()
+    assert text.index("**Parts never seen (groups apart):** DifferNet 100.0") < text.index("**The given split:**")
     header, _, *methods = table(text, "Table 2")
     assert header[1].startswith("groups apart: AUROC")
     assert [row[0] for row in methods] == [
@@ -74,6 +88,9 @@ def test_every_table_and_plot_is_there_and_the_honest_protocol_leads(written: tu
     assert table(text, "AUROC by class")[0] == ["method", "bar"]
     assert table(text, "Few training pictures")[0][1] == "16"
     assert len(table(text, "Heatmaps")) == 3
+    products = table(text, "Several products in one flow")[2:]
+    assert [row[0] for row in products] == [written[0].name, "other"]
+    assert all(row[1:] == ["100.0 ± 0.0", "100.0 ± 0.0"] for row in products)
     plots = re.findall(r"\]\((.+?\.png)\)", text)
     assert [plot.removeprefix("parts-").removesuffix(".png") for plot in plots] == [
         "roc",
@@ -115,6 +132,7 @@ def test_a_second_report_computes_nothing_twice_and_other_weights_everything(
 
     monkeypatch.setattr(bank_module, "extract", refused)
     monkeypatch.setattr(bench_module, "train_flow", refused)
+    monkeypatch.setattr(multimodal_module, "train_flow", refused)
     monkeypatch.setattr(bench_module, "heatmaps", refused)
     again = run(file, file.parent / "kept")
     assert again.model_dump(exclude={"seconds"}) == report.model_dump(exclude={"seconds"})
@@ -123,13 +141,14 @@ def test_a_second_report_computes_nothing_twice_and_other_weights_everything(
 
 
 def test_without_groups_the_reader_is_warned(written: tuple[PaperReport, Path], run: Run, order: Order) -> None:
-    bare = replace(order, groups=None, seeds=1, heatmaps=0, photographs=False)
+    bare = replace(order, groups=None, seeds=1, others=(), heatmaps=0, photographs=False)
     file = written[1].parent / "bare.md"
     report = run(file, file.parent / "kept", order=bare)
     assert "No groups were given" in report.marks[0]
     text = file.read_text()
     assert table(text, "Table 2")[0][1] == "given split: AUROC"
     assert "groups apart" not in text
+    assert "Several products" not in text
 
 
 def test_a_score_that_is_not_a_number_ends_the_report(
@@ -151,6 +170,11 @@ def test_a_score_that_is_not_a_number_ends_the_report(
 def test_a_report_needs_a_folder_to_lie_in(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is not a folder"):
         run(tmp_path / "no" / "r.md", tmp_path)
+
+
+def test_two_products_of_one_name_are_refused(run: Run, order: Order, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="names of their folders"):
+        run(tmp_path / "r.md", tmp_path, order=replace(order, others=(folder,)))
 
 
 def test_fewer_views_are_asked_for_in_an_epoch_than_there_are() -> None:
