@@ -18,6 +18,7 @@ GOOD_COLOR, DEFECT_COLOR = "#3D8FC6", "#E8710A"
 SIDE_PX = 300
 SCALE = 2
 BINS = 40
+SHOWN = 0.97  # quantile of the scores that the last bar of a histogram begins at
 APART = 1.03  # methods stand a little beside each other, so that their deviations can be told apart
 
 
@@ -42,12 +43,16 @@ def roc_chart(curves: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> bytes:
 
 
 def histogram_chart(outcomes: Mapping[str, Outcome]) -> bytes:
-    """Figure 6: scores of good and of defective test pictures of one trial a panel, on a logarithmic axis."""
+    """Figure 6: scores of good and of defective test pictures of one trial a panel, on a logarithmic axis.
+
+    The last bar holds whatever lies beyond: one wild score would flatten all the others.
+    """
     tables = []
     for title, outcome in outcomes.items():
-        edges = np.geomspace(outcome.scores.min() * 0.999, outcome.scores.max() * 1.001, BINS + 1)
+        scores = np.minimum(outcome.scores, np.quantile(outcome.scores, SHOWN))
+        edges = np.geomspace(scores.min() * 0.999, scores.max() * 1.001, BINS + 1)
         for kind, chosen in (("good", outcome.classes == GOOD), ("defective", outcome.classes != GOOD)):
-            share = np.histogram(outcome.scores[chosen], edges)[0] / chosen.sum()
+            share = np.histogram(scores[chosen], edges)[0] / chosen.sum()
             table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "share": share})
             tables.append(table.assign(panel=title, pictures=kind, foot=0.0))
     bars = alt.Chart(pd.concat(tables)).mark_rect(opacity=0.55).transform_filter("datum.share > 0")

@@ -17,7 +17,8 @@ QUOTED = {
 
 PLOTS = {
     "roc": "Figure 5. ROC curves, averaged over splits and seeds at equal false-alarm rates.",
-    "histogram": "Figure 6. Scores of good and of defective test pictures, first split and first seed of each protocol.",
+    "histogram": "Figure 6. Scores of good and of defective test pictures, first split and first seed of each protocol; "
+    "the last bar holds all that lie beyond.",
     "subsets": "Figure 7. AUROC with few training pictures.",
     "heatmaps": "Figure 8. Pictures, masks, and heatmaps with the masks' outlines; one colour scale for all of them.",
 }
