@@ -236,11 +236,13 @@ def test_a_lock_file_whose_process_id_another_program_has_now_is_stale(
 
 
 def test_a_lock_file_whose_process_id_another_postgresql_has_now_is_stale(own_data_dir: Path, engines: Engines) -> None:
-    folder = Path(str(sa.make_url(engines.database_url).query["host"])).parent
-    leave_lock_file(own_data_dir, postmaster(folder))
+    with connected(engines) as (database, _):
+        other = psutil.Process(database.scalar(sa.text("SELECT pg_backend_pid()"))).parent()
+    assert other is not None
+    leave_lock_file(own_data_dir, other)
     with running_engines(Settings(data_dir=own_data_dir)) as own:
         assert notes(own) == (["first"], ["first"])
-    assert postmaster(folder).is_running()
+    assert other.is_running()
 
 
 def leave_lock_file(data_dir: Path, holder: psutil.Process) -> None:

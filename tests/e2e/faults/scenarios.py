@@ -118,7 +118,8 @@ def stale_overlap(line: Line, sabotage: str = "") -> int:
     other = line.start(**{POINT: "scored", SIGNAL: "SIGSTOP", TURN: "4", SABOTAGE: sabotage})
     wait_until(lambda: _stands_still(other), PROGRESS_S, "the second scorer does not stop")
     stale.signal(SIGCONT)
-    time.sleep(2)
+    written = ("batch.fenced", "batch.stored")  # the second one must not happen
+    wait_until(lambda: any(stale.events(name) for name in written), PROGRESS_S, "the first scorer does not write")
     other.signal(SIGCONT)
     line.settle(frames, SABOTAGED_REST_S)
     return stale.events("batch.fenced")
