@@ -21,10 +21,12 @@ DIFFERNET = "DifferNet"
 SUBSETS = (16, 32, 64, 128)  # figure 7 of the paper
 SUBSET_DRAWS = 3
 VIEW_STEPS = (1, 4, 16, 64)  # table 3 of the paper
+NOT_TURNED = "no rotated views in training"
+NEVER_TURNED = "no rotated views in training, 1 test view"
 ABLATIONS = {
     "448 px alone": Recipe(scales_px=(448,)),
     "448 and 224 px": Recipe(scales_px=(448, 224)),
-    "no rotated views in training": Recipe(training_views=False),
+    NOT_TURNED: Recipe(training_views=False),
 }
 PHOTOMETRY = {
     Photometry.FACTORS.value: Recipe(photometry=Photometry.FACTORS),
@@ -120,6 +122,8 @@ class _Trials:
     def ablations(self, split: Split) -> list[Outcome]:
         seed = self._plan.seeds[0]
         found = [self._flow(name, split, recipe, seed, self._scoring) for name, recipe in ABLATIONS.items()]
+        upright = self._bench.flow_scores(split, ABLATIONS[NOT_TURNED], seed, self._scoring)[:, 0]
+        found.append(self._outcome(NEVER_TURNED, Kind.MEASURED, split, seed, upright))
         by_view = self._bench.flow_scores(split, FULL, seed, max(self._scoring, *self._steps))
         for views in sorted({*self._steps, self._scoring}):
             scores = by_view[:, :views].mean(axis=1)

@@ -82,6 +82,7 @@ def test_every_table_and_plot_is_there_and_the_honest_protocol_leads(written: tu
         "448 px alone",
         "448 and 224 px",
         "no rotated views in training",
+        "no rotated views in training, 1 test view",
         "all scales, 1 test view",
         "all scales, 2 test views",
     ]
