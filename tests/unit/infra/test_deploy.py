@@ -20,7 +20,7 @@ from infra.settings import ENV_PREFIX, Settings
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "infra" / "deploy"
 MADE_BY_PROMETHEUS = {"up"}  # one of its own for every target
-DETECTOR = {"torch", "torchvision", "triton", "freia", "sympy", "mpmath", "networkx", "differline"}
+DETECTOR = {"vl-convert-python", "torch", "torchvision", "triton", "freia", "sympy", "mpmath", "networkx", "differline"}
 CUDA = ("nvidia-", "cuda-")
 SERVICES = {"ingest", "scorer", "relay", "dashboard"}
 
