@@ -87,6 +87,7 @@ def test_every_table_and_plot_is_there_and_the_honest_protocol_leads(written: tu
         "all scales, 2 test views",
     ]
     assert table(text, "AUROC by class")[0] == ["method", "bar"]
+    assert "## Light" not in text
     assert table(text, "Few training pictures")[0][1] == "16"
     assert len(table(text, "Heatmaps")) == 3
     products = table(text, "Several products in one flow")[2:]
@@ -141,14 +142,21 @@ def test_a_second_report_computes_nothing_twice_and_other_weights_everything(
         run(file, file.parent / "kept", extractor=load_extractor("random", 1))
 
 
-def test_without_groups_the_reader_is_warned(written: tuple[PaperReport, Path], run: Run, order: Order) -> None:
-    bare = replace(order, groups=None, seeds=1, others=(), heatmaps=0, photographs=False)
+def test_without_groups_the_reader_is_warned_and_light_is_measured_where_asked(
+    written: tuple[PaperReport, Path], run: Run, order: Order
+) -> None:
+    bare = replace(order, groups=None, seeds=1, others=(), heatmaps=0, photographs=False, photometry=True)
     file = written[1].parent / "bare.md"
     report = run(file, file.parent / "kept", order=bare)
     assert "No groups were given" in report.marks[0]
     text = file.read_text()
     assert table(text, "Table 2")[0][1] == "given split: AUROC"
     assert "groups apart" not in text
+    assert [row[0] for row in table(text, "Light")[2:]] == [
+        "all scales, 2 test views",
+        "brightness and contrast factors",
+        "normalised per picture",
+    ]
     assert "Several products" not in text
 
 
