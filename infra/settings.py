@@ -121,7 +121,8 @@ class Settings(BaseSettings):
         "scorers, and `cpu_threads` wins",
     )
     extractor: str = Field(
-        "random", description="extractor weights: `random`, `imagenet` (torchvision's API) or a `.safetensors` file"
+        "bundled",
+        description="extractor weights: `bundled`, `imagenet` (torchvision's API), `random` or a `.safetensors` file",
     )
     extractor_seed: int = Field(0, description="seed of the `random` extractor weights")
     dashboard_host: str = Field("127.0.0.1", description="address the dashboard listens on")

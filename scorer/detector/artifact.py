@@ -78,7 +78,7 @@ def load_artifact(
         expected_flow_sha256: What the registry says of `flow.safetensors`.
         expected_manifest_sha256: What the registry says of `manifest.json`.
         device: Where the detector computes.
-        extractor: The extractor in use; without it, `random` and `imagenet` ones are loaded by the manifest.
+        extractor: The extractor in use; without it, `bundled`, `random` and `imagenet` ones are loaded by the manifest.
 
     Raises:
         ArtifactRefusedError: A file is missing, is not the expected one, has an unknown format, wrong shapes or a value that is

@@ -18,6 +18,9 @@ SCALES_PX = (448, 224, 112)
 CHANNELS = 256
 FEATURES = CHANNELS * len(SCALES_PX)
 
+BUNDLED_FILE = Path(__file__).with_name("weights") / "differline-alexnet.safetensors"
+BUNDLED_SHA256 = "4176a64c0d57bd56368867d6ac5c1e53252b62d4c9cbfbe5e474cf52a7acacca"
+
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,7 +31,7 @@ class Extractor(nn.Module):
     Source: Rudolph et al., "Same Same But DifferNet", WACV 2021, sections 3 and 4.2.
 
     Attributes:
-        name: Where the weights came from: `random`, `imagenet`, or `file:` and the file's name.
+        name: Where the weights came from: `bundled`, `random`, `imagenet`, or `file:` and the file's name.
         seed: Seed of `random` weights; None for the others.
         sha256: SHA-256 over names, shapes and bytes of the weights, the same on every machine.
     """
@@ -70,21 +73,23 @@ def load_extractor(weights: str, seed: int = 0) -> Extractor:
     """Load the extractor.
 
     Args:
-        weights: `random` (seeded Kaiming initialisation: an honest baseline), `imagenet` (torchvision's weights API: from its
-            cache, else downloaded), or the path of a `.safetensors` file, in float32 or float16, with the keys of
-            `alexnet().features`.
+        weights: `bundled` (they come with the project: weights/CARD.md), `imagenet` (torchvision's weights API: from its cache,
+            else downloaded), `random` (seeded Kaiming initialisation: an honest baseline), or the path of a `.safetensors`
+            file, in float32 or float16, with the keys of `alexnet().features`.
         seed: Seed of the `random` weights.
 
     Raises:
         ExtractorError: The weights cannot be had or do not fit.
     """
+    if weights == "bundled":
+        return Extractor(_bundled_weights(), "bundled")
     if weights == "random":
         return Extractor(_random_weights(seed), "random", seed)
     if weights == "imagenet":
         return Extractor(_imagenet_weights(), "imagenet")
     path = Path(weights)
     if path.suffix != ".safetensors":
-        raise ExtractorError(f"extractor weights {weights!r}: choose random, imagenet or a .safetensors file")
+        raise ExtractorError(f"extractor weights {weights!r}: choose bundled, random, imagenet or a .safetensors file")
     return Extractor(_weights_from_file(path), f"file:{path.name}")
 
 
@@ -132,10 +137,24 @@ def _imagenet_weights() -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
 
 
+def _bundled_weights() -> dict[str, Tensor]:
+    found = hashlib.sha256(_read(BUNDLED_FILE)).hexdigest()
+    if found != BUNDLED_SHA256:
+        raise ExtractorError(f"extractor weights {BUNDLED_FILE}: SHA-256 is {found}, not {BUNDLED_SHA256}")
+    return _weights_from_file(BUNDLED_FILE)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ExtractorError(f"cannot read extractor weights {path}: {error}") from error
+
+
 def _weights_from_file(path: Path) -> dict[str, Tensor]:
     try:
-        weights = safetensors.torch.load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+        weights = safetensors.torch.load(_read(path))
+    except SafetensorError as error:
         raise ExtractorError(f"cannot read extractor weights {path}: {error}") from error
     expected = {key: value.shape for key, value in _empty_convolutions().state_dict().items()}
     if {key: value.shape for key, value in weights.items()} != expected:

@@ -22,7 +22,7 @@ class ExtractorIdentity(BaseModel):
     """Which extractor a flow was fitted on.
 
     Attributes:
-        name: `random`, `imagenet`, or `file:` and a file's name.
+        name: `bundled`, `random`, `imagenet`, or `file:` and a file's name.
         seed: Seed of `random` weights.
         sha256: SHA-256 of the weights; it decides, the name informs.
     """

@@ -9,6 +9,7 @@ import torchvision
 from torch.nn import functional as F
 
 from scorer.detector import Extractor, ExtractorError, load_extractor, save_extractor
+from scorer.detector.extractor import BUNDLED_FILE, BUNDLED_SHA256
 
 
 def test_features_are_alexnets_at_three_scales(extractor: Extractor) -> None:
@@ -54,6 +55,30 @@ def test_saved_extractor_loads_with_the_same_hash(extractor: Extractor, tmp_path
     loaded = load_extractor(str(path))
     assert loaded.sha256 == extractor.sha256
     assert (loaded.name, loaded.seed) == ("file:plant.safetensors", None)
+
+
+def test_the_bundled_weights_are_the_ones_that_the_code_names() -> None:
+    extractor = load_extractor("bundled")
+    assert (extractor.name, extractor.seed) == ("bundled", None)
+    assert BUNDLED_FILE.stat().st_size <= 6 * 2**20
+    features = extractor(torch.rand(1, 3, 448, 448, generator=torch.Generator().manual_seed(0)))
+    assert torch.isfinite(features).all()
+    assert extractor.sha256 in (BUNDLED_FILE.parent / "CARD.md").read_text()
+    assert BUNDLED_SHA256 in (BUNDLED_FILE.parent / "CARD.md").read_text()
+
+
+def test_a_bundled_file_that_is_not_what_its_hash_says_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changed = bytearray(BUNDLED_FILE.read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "changed.safetensors").write_bytes(changed)
+    monkeypatch.setattr("scorer.detector.extractor.BUNDLED_FILE", tmp_path / "changed.safetensors")
+    with pytest.raises(ExtractorError, match=f"SHA-256 is [0-9a-f]{{64}}, not {BUNDLED_SHA256}"):
+        load_extractor("bundled")
+    monkeypatch.setattr("scorer.detector.extractor.BUNDLED_FILE", tmp_path / "missing.safetensors")
+    with pytest.raises(ExtractorError, match="cannot read extractor weights"):
+        load_extractor("bundled")
 
 
 def test_unknown_missing_and_broken_weights_are_refused_in_one_line(tmp_path: Path) -> None:
