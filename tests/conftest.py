@@ -5,6 +5,7 @@ those of the wheels, another version of each, for a machine that is no Debian; t
 """
 
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 import sqlalchemy as sa
+import structlog
 
 from infra.clock import utc_now
 from infra.engines import Engines, running_engines
@@ -41,6 +43,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Name what was left out, and why."""
     for name in config.stash.get(_left_out, []):
         terminalreporter.write_line(f"NOT RUN, DIFFERLINE_TEST_KAFKA=off: {name}")
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """What a test leaves behind in this process is put right: a log that writes to a test's own closed file, and a main
+    module that Streamlit's AppTest has replaced, which a process that is spawned later would try to run.
+    """
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
