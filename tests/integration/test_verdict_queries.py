@@ -139,8 +139,10 @@ def test_what_is_shown_is_all_that_is_read(filled: sa.Engine) -> None:
     known = known_frames_query(
         verdicts, [("cam-0", "frame-500"), ("cam-1", "frame-500"), *FOREIGN], NOW - timedelta(days=7)
     )
-    found = sum(rows_read(node) for node in plan_nodes(filled, known) if "Index Name" in node)
-    assert 0.5 < found < 1.5  # one, as a rounded mean over the steps times the steps
+    # One; a plan tells the mean over its steps, which PostgreSQL before 18 rounds to whole rows: here to none.
+    assert sum(rows_read(node) for node in plan_nodes(filled, known) if "Index Name" in node) < 1.5
+    with filled.connect() as connection:
+        assert len(list(connection.execute(known))) == 1
     page = [node for node in plan_nodes(filled, page_query(20)) if node.get("Relation Name", "").startswith("verdicts")]
     assert 0 < sum(map(rows_read, page)) < 1.5 * 20
     first = list_alerts_query(AlertState.OPEN, None, 20)
