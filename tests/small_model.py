@@ -12,7 +12,9 @@ from trainer.images import drawn_pictures
 from trainer.presets import COMPACT
 
 PRODUCT = "part"
-SMALL = replace(COMPACT, blocks=2, hidden=16, epochs=2, bank_views=1, epoch_views=1, scoring_views=1, heatmap_views=1)
+SMALL = replace(
+    COMPACT, blocks=2, hidden=16, epochs=2, bank_views=1, epoch_views=1, scoring_views=1, heatmap_views=1, local=None
+)
 
 
 def part_picture(seed: int) -> RgbPicture:

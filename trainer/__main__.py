@@ -30,12 +30,19 @@ def train(
     false_alarm_rate: Annotated[float, typer.Option(help="Share of good parts that may be called a defect.")] = 0.01,
     views: Views = None,
     seed: Seed = 0,
+    adapt: Annotated[
+        str, typer.Option(metavar="MINUTES|auto|off", help="Tune the extractor to the product first; kept if it pays.")
+    ] = "off",
+    extractor: Annotated[
+        str | None, typer.Option(help="`auto` takes the best of those at hand; without it, the setting's.")
+    ] = None,
 ) -> None:
     """Learn a product from pictures of defect-free parts and put the model in force."""
     from infra.engines import running_engines
     from infra.settings import load_settings
     from infra.store.connect import open_database
     from infra.telemetry import configure_logging
+    from trainer.adaptation import minutes_of_adaptation
     from trainer.bars import progress_shown
     from trainer.fit import fit
     from trainer.presets import choose_preset
@@ -44,16 +51,17 @@ def train(
 
     settings = load_settings()
     configure_logging(settings.log_level)
-    chosen = choose_preset(preset)
+    chosen, adapt_minutes = choose_preset(preset), minutes_of_adaptation(adapt)
     with _detector_errors():
-        extractor, device = _extractor_and_device(settings)
+        extractors, device = _extractors_and_device(settings, extractor)
     with running_engines(settings) as engines:
         with progress_shown() as progress:
             fitted = fit(
                 images,
                 product,
                 chosen,
-                extractor,
+                extractors,
+                adapt_minutes=adapt_minutes,
                 false_alarm_rate=false_alarm_rate,
                 views=views,
                 seed=seed,
@@ -152,6 +160,7 @@ def pretrain(
         str | None,
         typer.Option(metavar="WEIGHTS", help="Train nothing; measure `random` or a file on families never trained on."),
     ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Measure with the whole detector, in minutes.")] = False,
 ) -> None:
     """Train the extractor's weights on pictures drawn by programs; killed at any time, it goes on with --resume."""
     import torch
@@ -170,7 +179,7 @@ def pretrain(
         chosen = choose_device(device or settings.device)
         extractor = None if measure is None else load_extractor(measure, settings.extractor_seed)
     if extractor is not None:
-        for line in measured_lines(extractor, chosen):
+        for line in measured_lines(extractor, chosen, whole=whole):
             typer.echo(line)
         return
     finished = run_pretraining(
@@ -186,13 +195,23 @@ def pretrain(
 
 
 def _extractor_and_device(settings: "Settings") -> "tuple[Extractor, torch.device]":
+    (extractor,), device = _extractors_and_device(settings, None)
+    return extractor, device
+
+
+def _extractors_and_device(settings: "Settings", asked: str | None) -> "tuple[list[Extractor], torch.device]":
+    """The extractor asked for, or of the settings; with `auto`, all that are at hand."""
     import torch
 
-    from scorer.detector import choose_device, load_extractor
+    from scorer.detector import choose_device, extractors_at_hand, load_extractor
 
     if settings.cpu_threads:
         torch.set_num_threads(settings.cpu_threads)
-    return load_extractor(settings.extractor, settings.extractor_seed), choose_device(settings.device)
+    if asked == "auto":
+        extractors = extractors_at_hand(settings.extractor, settings.extractor_seed)
+    else:
+        extractors = [load_extractor(asked or settings.extractor, settings.extractor_seed)]
+    return extractors, choose_device(settings.device)
 
 
 @contextmanager

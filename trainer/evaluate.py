@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from pydantic import BaseModel, ConfigDict
 from sklearn.metrics import roc_auc_score
 
 from infra.errors import TrainingSetError
-from scorer.detector import Extractor, score_views
-from trainer.baselines import BASELINES, baseline_scores
+from scorer.detector import PARTS, Extractor
+from trainer.baselines import baseline_scores
+from trainer.choice import fit_parts
 from trainer.images import MAX_PIXELS, PictureSet, read_folder, require_enough
 from trainer.presets import Preset
 from trainer.progress import Progress, Stage, silent
-from trainer.training import TrainingRun, set_features, train_flow, training_bank
+from trainer.training import TrainingRun, runs_of, set_features, training_bank
 
 GOOD = "good"
 FALSE_ALARMS = 0.01
@@ -62,6 +64,8 @@ class EvaluationReport(Separation):
     Attributes:
         seconds: Seconds for all of it.
         seconds_by_stage: Seconds by stage.
+        parts: The separation of each part alone; empty where the flow is all there is.
+        evidence: AUROC on synthetic defects in training pictures that nothing was learned from, of each extractor tried.
         baselines: The baselines' separation on the same features.
         counts: What was looked at.
         preset: Name of the preset.
@@ -74,6 +78,8 @@ class EvaluationReport(Separation):
 
     seconds: float
     seconds_by_stage: dict[str, float]
+    parts: dict[str, Separation]
+    evidence: dict[str, float]
     baselines: dict[str, Separation]
     counts: Counts
     preset: str
@@ -87,20 +93,22 @@ class EvaluationReport(Separation):
 def evaluate(
     folder: Path,
     preset: Preset,
-    extractor: Extractor,
+    extractor: Extractor | Sequence[Extractor],
     *,
+    adapt_minutes: float = 0.0,
     views: int | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
     max_pixels: int = MAX_PIXELS,
     progress: Progress = silent,
 ) -> EvaluationReport:
-    """Fit on all of `train/good` and score all of `test`. No picture is held out, as no threshold is needed here.
+    """Fit on all of `train/good` and score all of `test`. No picture is held out for a threshold, as none is needed here.
 
     Args:
         folder: Folder in MVTec AD layout.
         preset: How to train.
-        extractor: The frozen extractor.
+        extractor: The frozen extractor, or several to choose from.
+        adapt_minutes: Minutes of adaptation, as one more to choose from.
         views: Views behind a score; the preset's, if not given.
         seed: Seed of views, initial weights and order.
         device: Where to compute.
@@ -111,39 +119,42 @@ def evaluate(
         TrainingSetError: The layout is another one, too few pictures to learn from, or scores that are not finite.
     """
     started = time.perf_counter()
-    run = TrainingRun(preset.with_views(views), extractor, seed, torch.device(device), progress)
     training = read_folder(folder / "train" / GOOD, max_pixels, progress)
     require_enough(training, str(folder / "train" / GOOD))
     test, classes = read_test(folder / "test", max_pixels, progress)
 
     laps = [time.perf_counter()]
-    bank = training_bank(run, training)
+    runs = runs_of(preset.with_views(views), extractor, seed, torch.device(device), progress)
+    choice = fit_parts(training, runs, adapt_minutes)
+    taken = choice.taken
     laps.append(time.perf_counter())
-    flow, final_loss = train_flow(run, bank)
+    found = taken.parts(test, progress, Stage.TEST)
+    scores = taken.score(found)
     laps.append(time.perf_counter())
-    plan = run.preset.scoring_plan(seed)
-    features = set_features(run, test, plan.draw(len(test)), Stage.TEST)
-    scores = score_views(flow, features.flatten(0, 1).to(run.device), plan.count).cpu().numpy()
-    laps.append(time.perf_counter())
+    run = TrainingRun(preset, taken.extractor, seed, taken.device, progress)
+    features = set_features(run, test, taken.views.draw(len(test)), Stage.BASELINES)
     baselines: dict[str, Separation] = {}
-    for name, baseline in baseline_scores(bank, features, seed):
+    for name, baseline in baseline_scores(training_bank(run, training), features, seed):
         baselines[name] = separation(baseline, classes)
-        progress(Stage.BASELINES, len(baselines), len(BASELINES), name)
+        progress(Stage.BASELINES, len(test), len(test), name)
     laps.append(time.perf_counter())
+    alone = {} if found.local is None else dict(zip(PARTS, found.side_by_side().T, strict=True))
     return EvaluationReport(
         **separation(scores, classes).model_dump(),
         seconds=time.perf_counter() - started,
         seconds_by_stage=dict(
-            zip(("features", "fit", "test", "baselines"), np.diff(laps).tolist(), strict=True), scan=laps[0] - started
+            zip(("fit", "test", "baselines"), np.diff(laps).tolist(), strict=True), scan=laps[0] - started
         ),
+        parts={name: separation(column, classes) for name, column in alone.items()},
+        evidence=choice.evidence,
         baselines=baselines,
         counts=_counts(training, test, classes),
         preset=preset.name,
-        views=plan.count,
-        extractor=extractor.name,
-        extractor_sha256=extractor.sha256,
+        views=taken.views.count,
+        extractor=taken.extractor.name,
+        extractor_sha256=taken.extractor.sha256,
         seed=seed,
-        final_loss=final_loss,
+        final_loss=taken.final_loss,
     )
 
 

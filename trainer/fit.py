@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,17 @@ from scorer.detector import (
     Detector,
     Extractor,
     ExtractorIdentity,
-    Flow,
     Manifest,
     calibrate,
     pictures_needed,
     save_artifact,
-    score_views,
 )
+from trainer.assembly import Assembly
+from trainer.choice import fit_parts
 from trainer.images import MAX_PIXELS, PictureSet, read_folder, require_enough
 from trainer.presets import Preset
 from trainer.progress import Progress, Stage, silent
-from trainer.training import TrainingRun, set_features, train_flow, training_bank
+from trainer.training import runs_of
 
 CALIBRATION_SHARE = 5  # one picture in five is held out
 HEAT_SCALE_PICTURES = 16
@@ -41,21 +42,21 @@ class FitReport:
         n_train: Pictures that the flow was fitted to.
         n_calibration: Held-out pictures behind the threshold.
         n_skipped: Files that were not used.
-        features_s: Seconds on the training views' features.
-        fit_s: Seconds on the epochs.
+        fit_s: Seconds on features, flow, local model and choice.
         calibration_s: Seconds on scores and heatmaps of held-out pictures.
         final_loss: Mean loss a view in the last epoch.
         threshold: A score above it is a defect.
         rate_requested: The false-alarm rate asked for.
         rate_possible: The smallest one that so many held-out pictures can promise.
         rate_upper_bound: Exact 95 % upper confidence bound on the true rate, if pictures are independent.
+        evidence: AUROC on synthetic defects in pictures that nothing was learned from, of each extractor that was tried; the
+            best was taken. Empty where there was nothing to choose and no local model.
         warnings: One line each, to be shown.
     """
 
     n_train: int
     n_calibration: int
     n_skipped: int
-    features_s: float
     fit_s: float
     calibration_s: float
     final_loss: float
@@ -63,6 +64,7 @@ class FitReport:
     rate_requested: float
     rate_possible: float
     rate_upper_bound: float
+    evidence: dict[str, float]
     warnings: tuple[str, ...]
 
 
@@ -87,8 +89,9 @@ def fit(
     source: Path | PictureSet,
     product: str,
     preset: Preset,
-    extractor: Extractor,
+    extractor: Extractor | Sequence[Extractor],
     *,
+    adapt_minutes: float = 0.0,
     false_alarm_rate: float = 0.01,
     views: int | None = None,
     seed: int = 0,
@@ -102,7 +105,8 @@ def fit(
         source: A folder of JPEG and PNG files, or a set of pictures.
         product: What the model is for.
         preset: How to train.
-        extractor: The frozen extractor.
+        extractor: The frozen extractor; of several, the one is taken whose detector finds synthetic defects best.
+        adapt_minutes: Minutes in which the first extractor is tuned to the product; the result is one more to choose from.
         false_alarm_rate: Share of defect-free pictures that may be called a defect, in (0, 1).
         views: Views behind a score; the preset's, if not given.
         seed: Seed of split, views, initial weights and order.
@@ -115,23 +119,25 @@ def fit(
     """
     if not 0.0 < false_alarm_rate < 1.0:
         raise TrainingSetError(f"a false-alarm rate lies between 0 and 1, not at {false_alarm_rate}")
-    run = TrainingRun(preset.with_views(views), extractor, seed, torch.device(device), progress)
     pictures = source if isinstance(source, PictureSet) else read_folder(source, max_pixels, progress)
     require_enough(pictures, str(source) if isinstance(source, Path) else "the training set")
     training, held_out = split(pictures, false_alarm_rate, seed)
 
     clock = _Stopwatch()
-    bank = training_bank(run, training)
-    features_s = clock.lap()
-    flow, final_loss = train_flow(run, bank)
+    runs = runs_of(preset.with_views(views), extractor, seed, torch.device(device), progress)
+    choice = fit_parts(training, runs, adapt_minutes)
+    taken = choice.taken
     fit_s = clock.lap()
-    calibration = _calibrate(run, flow, held_out, false_alarm_rate)
+    calibration = _calibrate(taken, held_out, false_alarm_rate, progress)
     manifest = Manifest(
         product=product,
         preset=preset.name,
-        architecture=flow.spec,
-        extractor=ExtractorIdentity.of(extractor),
-        views=run.preset.scoring_plan(seed),
+        architecture=taken.flow.spec,
+        extractor=ExtractorIdentity.of(taken.extractor),
+        local=None if taken.local is None else taken.local.spec,
+        fusion=taken.fusion,
+        evidence=taken.evidence,
+        views=taken.views,
         heatmap_views=preset.heatmap_plan(seed),
         training_sha256=tuple(picture.sha256 for picture in training.pictures),
         calibration_sha256=tuple(picture.sha256 for picture in held_out.pictures),
@@ -140,24 +146,24 @@ def fit(
         threshold=calibration.threshold,
         heat_scale=1.0,
         epochs=preset.epochs,
-        final_loss=final_loss,
+        final_loss=taken.final_loss,
         seed=seed,
     )
-    scale = _heat_scale(Detector(manifest, extractor, flow, device), held_out, progress)
-    detector = Detector(manifest.model_copy(update={"heat_scale": scale}), extractor, flow, device)
+    scale = _heat_scale(_detector(manifest, taken), held_out, progress)
+    detector = _detector(manifest.model_copy(update={"heat_scale": scale}), taken)
     report = FitReport(
         n_train=len(training),
         n_calibration=len(held_out),
         n_skipped=len(pictures.skipped),
-        features_s=features_s,
         fit_s=fit_s,
         calibration_s=clock.lap(),
-        final_loss=final_loss,
+        final_loss=taken.final_loss,
         threshold=calibration.threshold,
         rate_requested=false_alarm_rate,
         rate_possible=calibration.rate_possible,
         rate_upper_bound=calibration.rate_upper_bound(),
-        warnings=_warnings(pictures, calibration),
+        evidence=choice.evidence,
+        warnings=(*_warnings(pictures, calibration), *choice.warnings),
     )
     return FittedModel(detector, report)
 
@@ -178,10 +184,12 @@ def split(pictures: PictureSet, false_alarm_rate: float, seed: int) -> tuple[Pic
     return pictures.subset(sorted(order[held_out:])), pictures.subset(sorted(order[:held_out]))
 
 
-def _calibrate(run: TrainingRun, flow: Flow, held_out: PictureSet, rate: float) -> Calibration:
-    plan = run.preset.scoring_plan(run.seed)
-    features = set_features(run, held_out, plan.draw(len(held_out)), Stage.CALIBRATION)
-    scores = score_views(flow, features.flatten(0, 1).to(run.device), plan.count).cpu().numpy()
+def _detector(manifest: Manifest, taken: Assembly) -> Detector:
+    return Detector(manifest, taken.extractor, taken.flow, taken.device, local=taken.local)
+
+
+def _calibrate(taken: Assembly, held_out: PictureSet, rate: float, progress: Progress) -> Calibration:
+    scores = taken.score(taken.parts(held_out, progress, Stage.CALIBRATION))
     try:
         return calibrate(scores, rate)
     except CalibrationError as error:

@@ -9,6 +9,37 @@ MAX_BANK_VIEWS = 400_000  # 1.2 GB of features: larger sets get fewer views a pi
 
 
 @dataclass(frozen=True)
+class LocalRecipe:
+    """How a local model is fitted; chosen on families and kinds of defects that were held out of pretraining.
+
+    Attributes:
+        pictures: Training pictures that are looked at, at most: they bound time and memory.
+        twins: Pictures with synthetic defects in all, in whole rounds over the pictures; two rounds at least, 20 at most.
+        cells: Cells that the Gaussian is taken from, at most.
+        steps: Steps of the defect map.
+        defective: Defective cells of a step.
+        clean: Clean ones.
+        learning_rate: AdamW's at the start; it falls to zero.
+        weight_decay: AdamW's.
+        dropout: Share of hidden units that is left out in a step.
+    """
+
+    pictures: int = 400
+    twins: int = 600
+    cells: int = 25_000
+    steps: int = 1200
+    defective: int = 512
+    clean: int = 1536
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.3
+
+    def rounds(self, pictures: int) -> int:
+        """How often each picture gets a synthetic defect."""
+        return min(20, max(2, round(self.twins / pictures)))
+
+
+@dataclass(frozen=True)
 class Preset:
     """What a training run does.
 
@@ -33,6 +64,7 @@ class Preset:
         heatmap_views: Views a picture when making a heatmap.
         brightness: Range of the brightness factor in training and scoring; (1, 1) is off.
         contrast: Range of the contrast factor in training and scoring; (1, 1) is off.
+        local: How the local model beside the flow is fitted; None leaves the flow alone, as in the paper.
     """
 
     name: str
@@ -50,6 +82,7 @@ class Preset:
     heatmap_views: int
     brightness: tuple[float, float] = (1.0, 1.0)
     contrast: tuple[float, float] = (1.0, 1.0)
+    local: LocalRecipe | None = None
 
     def flow(self, seed: int, features: int = FEATURES) -> FlowSpec:
         """The architecture, for feature vectors of that length."""
@@ -113,6 +146,7 @@ COMPACT = Preset(
     epoch_views=8,
     scoring_views=8,
     heatmap_views=4,
+    local=LocalRecipe(),
 )
 
 PRESETS = {preset.name: preset for preset in (PAPER, COMPACT)}

@@ -10,6 +10,11 @@ class Stage(StrEnum):
     SCAN = "scan"  # files
     FEATURES = "features"  # training pictures
     FIT = "fit"  # epochs
+    LOCAL = "local"  # pictures whose cells are looked at
+    DEFECT_MAP = "defect_map"  # steps
+    PROBE = "probe"  # training pictures that nothing learns from
+    EVIDENCE = "evidence"  # the same with synthetic defects
+    ADAPT = "adapt"  # seconds
     CALIBRATION = "calibration"  # held-out pictures
     HEATMAPS = "heatmaps"  # held-out pictures, for the colour scale
     TEST = "test"  # test pictures

@@ -1,6 +1,7 @@
 """Training a flow: the features of a bank of views, computed once, and Adam over them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,18 @@ class TrainingRun:
     seed: int
     device: torch.device
     progress: Progress = silent
+
+
+def runs_of(
+    preset: Preset,
+    extractor: Extractor | Sequence[Extractor],
+    seed: int,
+    device: torch.device,
+    progress: Progress = silent,
+) -> list[TrainingRun]:
+    """One run for each extractor, which differ in nothing else."""
+    extractors = [extractor] if isinstance(extractor, Extractor) else extractor
+    return [TrainingRun(preset, each, seed, device, progress) for each in extractors]
 
 
 def set_features(run: TrainingRun, pictures: PictureSet, views: Views, stage: Stage) -> Tensor:

@@ -5,7 +5,9 @@ WACV 2021.
 """
 
 from scorer.detector.artifact import (
+    EXTRACTOR_FILE,
     FLOW_FILE,
+    LOCAL_FILE,
     MANIFEST_FILE,
     ArtifactHashes,
     load_artifact,
@@ -13,23 +15,41 @@ from scorer.detector.artifact import (
     save_artifact,
 )
 from scorer.detector.calibration import Calibration, calibrate, pictures_needed
-from scorer.detector.detector import VIEWS_PER_CHUNK, Detector, Scores, ViewFeatures, extract
+from scorer.detector.detector import VIEWS_PER_CHUNK, Detector, PartScores, Scores, ViewFeatures, extract, part_scores
 from scorer.detector.devices import choose_device
 from scorer.detector.errors import ArtifactRefusedError, CalibrationError, DetectorError, ExtractorError
-from scorer.detector.extractor import CHANNELS, FEATURES, SCALES_PX, VIEW_PX, Extractor, load_extractor, save_extractor
+from scorer.detector.extractor import (
+    ADAPTED,
+    CHANNELS,
+    FEATURES,
+    SCALES_PX,
+    VIEW_PX,
+    Extractor,
+    extractors_at_hand,
+    load_extractor,
+    save_extractor,
+)
 from scorer.detector.flow import Flow, FlowSpec, loss_per_view
+from scorer.detector.fusion import PARTS, Fusion, in_parts
+from scorer.detector.local import CELLS, FINE, LocalModel, LocalSpec, local_features, local_heat, local_scores
 from scorer.detector.localization import HEATMAP_PX, heatmaps
 from scorer.detector.manifest import FORMAT_VERSION, ExtractorIdentity, Manifest
 from scorer.detector.scoring import score_views
 from scorer.detector.views import ViewPlan, Views, make_views, prepare, render
 
 __all__ = [
+    "ADAPTED",
+    "CELLS",
     "CHANNELS",
+    "EXTRACTOR_FILE",
     "FEATURES",
+    "FINE",
     "FLOW_FILE",
     "FORMAT_VERSION",
     "HEATMAP_PX",
+    "LOCAL_FILE",
     "MANIFEST_FILE",
+    "PARTS",
     "SCALES_PX",
     "VIEWS_PER_CHUNK",
     "VIEW_PX",
@@ -44,7 +64,11 @@ __all__ = [
     "ExtractorIdentity",
     "Flow",
     "FlowSpec",
+    "Fusion",
+    "LocalModel",
+    "LocalSpec",
     "Manifest",
+    "PartScores",
     "Scores",
     "ViewFeatures",
     "ViewPlan",
@@ -52,11 +76,17 @@ __all__ = [
     "calibrate",
     "choose_device",
     "extract",
+    "extractors_at_hand",
     "heatmaps",
+    "in_parts",
     "load_artifact",
     "load_extractor",
+    "local_features",
+    "local_heat",
+    "local_scores",
     "loss_per_view",
     "make_views",
+    "part_scores",
     "pictures_needed",
     "prepare",
     "read_manifest",

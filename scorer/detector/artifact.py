@@ -1,4 +1,8 @@
-"""Model artifacts on disk: a folder with `flow.safetensors` and `manifest.json`, and no pickle."""
+"""Model artifacts on disk: a folder with `flow.safetensors` and `manifest.json`, and no pickle.
+
+A local model adds `local.safetensors`, and weights that were tuned to the product `extractor.safetensors`; the manifest has
+the SHA-256 of both.
+"""
 
 import hashlib
 import os
@@ -11,15 +15,18 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorer.detector.detector import Detector
 from scorer.detector.errors import ArtifactRefusedError, DetectorError
-from scorer.detector.extractor import SCALES_PX, Extractor, load_extractor
+from scorer.detector.extractor import ADAPTED, SCALES_PX, Extractor, load_extractor, read_weights
 from scorer.detector.flow import Flow
-from scorer.detector.manifest import FORMAT_VERSION, Manifest
+from scorer.detector.local import LocalModel
+from scorer.detector.manifest import READABLE_VERSIONS, Manifest
 
 FLOW_FILE = "flow.safetensors"
+LOCAL_FILE = "local.safetensors"
+EXTRACTOR_FILE = "extractor.safetensors"
 MANIFEST_FILE = "manifest.json"
 
 
@@ -45,11 +52,12 @@ def save_artifact(folder: Path, detector: Detector) -> ArtifactHashes:
     if folder.exists():
         raise FileExistsError(f"{folder} exists; an artifact is never overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().cpu().contiguous() for key, value in detector.flow.state_dict().items()}
-    contents = {
-        FLOW_FILE: safetensors.torch.save(state),
-        MANIFEST_FILE: (detector.manifest.model_dump_json(indent=2) + "\n").encode(),
-    }
+    contents = {FLOW_FILE: _state_file(detector.flow)}
+    others = {} if detector.local is None else {LOCAL_FILE: _state_file(detector.local)}
+    if detector.extractor.name == ADAPTED:
+        others[EXTRACTOR_FILE] = _halved_file(detector.extractor.convolutions)
+    manifest = detector.manifest.model_copy(update={"files": {name: _sha256(data) for name, data in others.items()}})
+    contents |= others | {MANIFEST_FILE: (manifest.model_dump_json(indent=2) + "\n").encode()}
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         unfinished.chmod(0o755)
@@ -88,7 +96,8 @@ def load_artifact(
     flow_bytes = _read(folder / FLOW_FILE, expected_flow_sha256)
     manifest = _parse_manifest(folder, manifest_bytes)
     flow = _build_flow(folder, manifest, flow_bytes)
-    return Detector(manifest, _fitting_extractor(folder, manifest, extractor), flow, device)
+    local = _build_local(folder, manifest)
+    return Detector(manifest, _fitting_extractor(folder, manifest, extractor), flow, device, local=local)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -136,40 +145,65 @@ def _parse_manifest(folder: Path, data: bytes) -> Manifest:
 
 
 def _check_version(folder: Path, version: int) -> None:
-    if version != FORMAT_VERSION:
-        raise ArtifactRefusedError(
-            f"{folder}: format version {version} is unknown, this program reads {FORMAT_VERSION}"
-        )
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(str(each) for each in READABLE_VERSIONS)
+        raise ArtifactRefusedError(f"{folder}: format version {version} is unknown, this program reads {known}")
 
 
 def _build_flow(folder: Path, manifest: Manifest, data: bytes) -> Flow:
-    try:
-        state = safetensors.torch.load(data)
-    except SafetensorError as error:
-        raise ArtifactRefusedError(f"{folder}: {FLOW_FILE} is broken: {error}") from error
+    state = _state_of(folder / FLOW_FILE, data)
     flow = Flow(manifest.architecture, initialise=False)
-    _check_state(folder, state, flow.state_dict())
+    _check_state(folder / FLOW_FILE, state, flow.state_dict())
     flow.load_state_dict(state, assign=True)
     return flow
 
 
-def _check_state(folder: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def _build_local(folder: Path, manifest: Manifest) -> LocalModel | None:
+    if (manifest.local is None) != (manifest.fusion is None):
+        raise ArtifactRefusedError(f"{folder}: manifest: a local model and a fusion go together")
+    if manifest.local is None:
+        return None
+    path = folder / LOCAL_FILE
+    state = _state_of(path, _read_other(path, manifest))
+    local = LocalModel(manifest.local)
+    _check_state(path, state, local.state_dict())
+    for name in ("spread", "scale"):
+        if not (state[name] > 0).all():
+            raise ArtifactRefusedError(f"{path}: {name} is not positive")
+    local.load_state_dict(state, assign=True)
+    return local
+
+
+def _read_other(path: Path, manifest: Manifest) -> bytes:
+    """Read a file whose hash is in the manifest."""
+    if path.name not in manifest.files:
+        raise ArtifactRefusedError(f"{path.parent}: manifest: it has no SHA-256 of {path.name}")
+    return _read(path, manifest.files[path.name])
+
+
+def _state_of(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise ArtifactRefusedError(f"{path.parent}: {path.name} is broken: {error}") from error
+
+
+def _check_state(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    folder, file = path.parent, path.name
     if state.keys() != expected.keys():
         odd = sorted(state.keys() ^ expected.keys())
-        raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: {len(odd)} tensors missing or unknown, first {odd[0]}")
+        raise ArtifactRefusedError(f"{folder}: {file}: {len(odd)} tensors missing or unknown, first {odd[0]}")
     for key, value in state.items():
         wanted = expected[key]
         if value.shape != wanted.shape or value.dtype != wanted.dtype:
             found = f"{tuple(value.shape)} {value.dtype}"
-            raise ArtifactRefusedError(
-                f"{folder}: {FLOW_FILE}: {key} is {found}, not {tuple(wanted.shape)} {wanted.dtype}"
-            )
+            raise ArtifactRefusedError(f"{folder}: {file}: {key} is {found}, not {tuple(wanted.shape)} {wanted.dtype}")
         if not torch.isfinite(value).all():
-            raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: {key} has values that are not finite")
+            raise ArtifactRefusedError(f"{folder}: {file}: {key} has values that are not finite")
         if not value.is_floating_point() and not torch.equal(value, wanted):
-            raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: {key} is not the permutation of the manifest's seed")
+            raise ArtifactRefusedError(f"{folder}: {file}: {key} is not the permutation of the manifest's seed")
     if "std" in state and not (state["std"] > 0).all():
-        raise ArtifactRefusedError(f"{folder}: {FLOW_FILE}: std is not positive")
+        raise ArtifactRefusedError(f"{folder}: {file}: std is not positive")
 
 
 def _fitting_extractor(folder: Path, manifest: Manifest, extractor: Extractor | None) -> Extractor:
@@ -178,7 +212,11 @@ def _fitting_extractor(folder: Path, manifest: Manifest, extractor: Extractor | 
         if fitted_on.name.startswith("file:"):
             raise ArtifactRefusedError(f"{folder}: fitted on the extractor {fitted_on.name}, which was not given")
         try:
-            extractor = load_extractor(fitted_on.name, fitted_on.seed or 0)
+            extractor = (
+                _own_extractor(folder, manifest)
+                if fitted_on.name == ADAPTED
+                else load_extractor(fitted_on.name, fitted_on.seed or 0)
+            )
         except DetectorError as error:
             raise ArtifactRefusedError(f"{folder}: {error}") from error
     if extractor.sha256 != fitted_on.sha256:
@@ -187,6 +225,24 @@ def _fitting_extractor(folder: Path, manifest: Manifest, extractor: Extractor | 
             f"in use is {extractor.name} ({extractor.sha256[:12]})"
         )
     return extractor
+
+
+def _own_extractor(folder: Path, manifest: Manifest) -> Extractor:
+    path = folder / EXTRACTOR_FILE
+    _read_other(path, manifest)  # refused, where it is not what its hash says
+    return Extractor(read_weights(path), ADAPTED)
+
+
+def _state_file(module: nn.Module) -> bytes:
+    return safetensors.torch.save(
+        {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    )
+
+
+def _halved_file(module: nn.Module) -> bytes:
+    """Weights in half precision: they were rounded to it before anything was fitted on them."""
+    state = {key: value.detach().cpu().half().contiguous() for key, value in module.state_dict().items()}
+    return safetensors.torch.save(state)
 
 
 def _sha256(data: bytes) -> str:

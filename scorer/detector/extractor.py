@@ -18,9 +18,15 @@ SCALES_PX = (448, 224, 112)
 CHANNELS = 256
 FEATURES = CHANNELS * len(SCALES_PX)
 
+ADAPTED = "adapted"
+"""Name of weights that were tuned to a product; they lie in its artifact."""
+
 BUNDLED_FILE = Path(__file__).with_name("weights") / "differline-alexnet.safetensors"
 BUNDLED_SHA256 = "4176a64c0d57bd56368867d6ac5c1e53252b62d4c9cbfbe5e474cf52a7acacca"
 
+_KEPT_LAYERS = (5, 7, 11)  # of alexnet().features
+
+_IMAGENET = torchvision.models.AlexNet_Weights.IMAGENET1K_V1
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -31,7 +37,7 @@ class Extractor(nn.Module):
     Source: Rudolph et al., "Same Same But DifferNet", WACV 2021, sections 3 and 4.2.
 
     Attributes:
-        name: Where the weights came from: `bundled`, `random`, `imagenet`, or `file:` and the file's name.
+        name: Where the weights came from: `bundled`, `random`, `imagenet`, `adapted`, or `file:` and the file's name.
         seed: Seed of `random` weights; None for the others.
         sha256: SHA-256 over names, shapes and bytes of the weights, the same on every machine.
     """
@@ -68,6 +74,25 @@ class Extractor(nn.Module):
             pooled.append(self.convolutions(scaled).mean(dim=(2, 3)))
         return torch.cat(pooled, dim=1)
 
+    def layers(self, pixels: Tensor) -> list[Tensor]:
+        """Return the feature maps of three layers that have the same cells: after the second pooling, and behind conv 3 and 5.
+
+        Args:
+            pixels: (N, 3, S, S) float32 RGB in [0, 1].
+
+        Returns:
+            (N, 192, s, s), (N, 384, s, s) and (N, 256, s, s) float32; s is 27 at 448 px, and 13 at 224 px.
+        """
+        passed = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        kept: list[Tensor] = []
+        for place, layer in enumerate(self.convolutions.children()):
+            passed = layer(passed)
+            if place in _KEPT_LAYERS:
+                kept.append(passed)
+            if place == _KEPT_LAYERS[-1]:
+                break
+        return kept
+
 
 def load_extractor(weights: str, seed: int = 0) -> Extractor:
     """Load the extractor.
@@ -90,7 +115,24 @@ def load_extractor(weights: str, seed: int = 0) -> Extractor:
     path = Path(weights)
     if path.suffix != ".safetensors":
         raise ExtractorError(f"extractor weights {weights!r}: choose bundled, random, imagenet or a .safetensors file")
-    return Extractor(_weights_from_file(path), f"file:{path.name}")
+    return Extractor(read_weights(path), f"file:{path.name}")
+
+
+def extractors_at_hand(weights: str, seed: int = 0) -> list[Extractor]:
+    """Load every extractor that needs no download: the one of the settings, the bundled one, and ImageNet's if it is cached.
+
+    Args:
+        weights: As in `load_extractor`; it comes first.
+        seed: Seed of the `random` weights.
+
+    Raises:
+        ExtractorError: The weights of the settings cannot be had.
+    """
+    names = [weights, "bundled"]
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(_IMAGENET.url).name
+    if cached.is_file():
+        names.append("imagenet")
+    return [load_extractor(name, seed) for name in dict.fromkeys(names)]
 
 
 def save_extractor(extractor: Extractor, path: Path) -> None:
@@ -127,7 +169,7 @@ def _random_weights(seed: int) -> dict[str, Tensor]:
 
 def _imagenet_weights() -> dict[str, Tensor]:
     try:
-        whole = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        whole = _IMAGENET.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, no space, or a file whose hash is wrong
         reason = " ".join(str(error).split())
         raise ExtractorError(
@@ -141,7 +183,7 @@ def _bundled_weights() -> dict[str, Tensor]:
     found = hashlib.sha256(_read(BUNDLED_FILE)).hexdigest()
     if found != BUNDLED_SHA256:
         raise ExtractorError(f"extractor weights {BUNDLED_FILE}: SHA-256 is {found}, not {BUNDLED_SHA256}")
-    return _weights_from_file(BUNDLED_FILE)
+    return read_weights(BUNDLED_FILE)
 
 
 def _read(path: Path) -> bytes:
@@ -151,7 +193,12 @@ def _read(path: Path) -> bytes:
         raise ExtractorError(f"cannot read extractor weights {path}: {error}") from error
 
 
-def _weights_from_file(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read weights, float32 or float16, with the keys and shapes of `alexnet().features`: float32 by name.
+
+    Raises:
+        ExtractorError: The file cannot be read, or is something else.
+    """
     try:
         weights = safetensors.torch.load(_read(path))
     except SafetensorError as error:

@@ -8,9 +8,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from scorer.detector.calibration import Calibration
 from scorer.detector.extractor import SCALES_PX, Extractor
 from scorer.detector.flow import FlowSpec
+from scorer.detector.fusion import Fusion
+from scorer.detector.local import LocalSpec
 from scorer.detector.views import ViewPlan
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # 1 knows no local model and no weights of its own
 _LIBRARIES = ("torch", "torchvision", "FrEIA", "numpy", "opencv-python-headless", "safetensors")
 
 
@@ -22,7 +25,7 @@ class ExtractorIdentity(BaseModel):
     """Which extractor a flow was fitted on.
 
     Attributes:
-        name: `bundled`, `random`, `imagenet`, or `file:` and a file's name.
+        name: `bundled`, `random`, `imagenet`, `adapted` (the weights are in the artifact), or `file:` and a file's name.
         seed: Seed of `random` weights.
         sha256: SHA-256 of the weights; it decides, the name informs.
     """
@@ -50,6 +53,10 @@ class Manifest(BaseModel):
         architecture: The flow.
         scales_px: Sides of the extractor's input squares.
         extractor: Which extractor.
+        local: The local model; None where the flow alone judges, as in the paper.
+        fusion: How flow and local model become one score.
+        evidence: AUROC on synthetic defects in pictures that nothing was learned from; None where it was not measured.
+        files: SHA-256 of every other file of the artifact than `flow.safetensors` and this one, by name.
         views: Views behind a score, in calibration and in production alike.
         heatmap_views: Views behind a heatmap.
         training_sha256: SHA-256 of each training picture's file (of its pixels, where it never was a file).
@@ -73,6 +80,10 @@ class Manifest(BaseModel):
     architecture: FlowSpec
     scales_px: tuple[int, ...] = SCALES_PX
     extractor: ExtractorIdentity
+    local: LocalSpec | None = None
+    fusion: Fusion | None = None
+    evidence: float | None = Field(None, ge=0, le=1)
+    files: dict[str, str] = Field(default_factory=dict)
     views: ViewPlan
     heatmap_views: ViewPlan
     training_sha256: tuple[str, ...]

@@ -94,10 +94,10 @@ def training_lines(extractor: Extractor, folder: Path | None, quick: bool) -> li
     report = fit(source, "bench", preset, extractor, false_alarm_rate=0.05).report
     what = "MTD train/good" if folder else "simulated parts"
     pictures = f"{report.n_train} + {report.n_calibration} held out"
-    times = f"{report.features_s:.1f} | {report.fit_s:.1f} | {report.calibration_s:.1f}"
+    times = f"{report.fit_s:.1f} | {report.calibration_s:.1f}"
     return [
-        "| compact on | pictures | features s | fit s | calibration s |",
-        "| --- | --- | --- | --- | --- |",
+        "| compact on | pictures | fit s | calibration s |",
+        "| --- | --- | --- | --- |",
         f"| {what} | {pictures} | {times} |",
     ]
 

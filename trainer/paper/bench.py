@@ -1,6 +1,7 @@
 """Flows and baselines on one split, each trained once and remembered."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -8,15 +9,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scorer.detector import CHANNELS, SCALES_PX, Extractor, Flow, heatmaps, prepare, score_views
+from scorer.detector import (
+    CHANNELS,
+    SCALES_PX,
+    Extractor,
+    Flow,
+    Fusion,
+    LocalModel,
+    heatmaps,
+    in_parts,
+    local_features,
+    local_heat,
+    local_scores,
+    prepare,
+    score_views,
+)
+from trainer.assembly import part_off_places
 from trainer.baselines import BASELINES, baseline_scores
-from trainer.paper.bank import FeatureBank, Photometry
+from trainer.local import fit_local
+from trainer.paper.bank import PICTURES_PER_CHUNK, FeatureBank, Photometry
 from trainer.paper.labelled import LabelledSet
 from trainer.paper.splits import Split
 from trainer.paper.store import ArrayStore
-from trainer.presets import Preset
+from trainer.presets import LocalRecipe, Preset
 from trainer.progress import Progress, Stage, silent
 from trainer.training import TrainingRun, train_flow
+
+DETECTOR_ROWS = ("differline", "unlikeness alone", "defect map alone")
+"""The whole detector, and what its local model says by itself."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,7 @@ class Bench:
     device: torch.device
     progress: Progress = silent
     _banks: dict[Photometry, FeatureBank] = field(default_factory=dict, repr=False)
+    _locals: dict[str, LocalModel] = field(default_factory=dict, repr=False)
 
     def bank(self, photometry: Photometry = Photometry.AS_IT_IS) -> FeatureBank:
         """The bank of views under that photometry."""
@@ -83,6 +104,30 @@ class Bench:
         made = torch.cat(scores).view(len(split.test), views).cpu().numpy()
         self.store.write(key, made)
         return made
+
+    def detector_scores(self, split: Split, seed: int) -> dict[str, NDArray[np.float64]]:
+        """Score the test pictures by the whole detector, and by each part of its local model: by name, (N,) float64.
+
+        Empty where the preset leaves the flow alone. A fifth of the training pictures is a probe, as when a plant trains: the
+        flow in here learns from the rest.
+        """
+        if self.preset.local is None:
+            return {}
+        views = self.preset.scoring_views
+        key = {**self._trial(split, FULL, seed), "what": "detector", "views": views}
+        known = self.store.read(key)
+        if known is None:
+            learning, probe = (split.train[places] for places in part_off_places(len(split.train), seed))
+            part = Split(split.protocol, split.number, learning, np.concatenate([probe, split.test]))
+            by_view = self.flow_scores(part, FULL, seed, views)
+            local = self._local(learning, seed)
+            maps = [local(cells) for cells in self._cells(part.test)]
+            by_local = torch.cat([local_scores(*both) for both in maps]).numpy()
+            scores = in_parts(by_view.mean(axis=1), by_local)
+            fused = Fusion.fit(scores[: len(probe)])(scores)
+            known = np.column_stack([fused, by_local])[len(probe) :].T
+            self.store.write(key, known)
+        return dict(zip(DETECTOR_ROWS, known, strict=True))
 
     def baselines(self, split: Split, seed: int) -> dict[str, NDArray[np.float64]]:
         """Score the test pictures by each baseline, on the flow's features: by name, (N,) float64."""
@@ -110,17 +155,41 @@ class Bench:
         known = self.store.read(key)
         if known is not None:
             return known
-        flow = self.flow(split, FULL, seed).requires_grad_(requires_grad=False)
-        plan = self.preset.heatmap_plan(seed)
         maps: list[NDArray[np.float32]] = []
-        for done, index in enumerate(split.test.tolist()):
-            self.progress(Stage.PIXELS, done, len(split.test))
-            prepared = prepare([self.labelled.pictures.pictures[index].load()], device=self.device)
-            maps.append(heatmaps(self.extractor.to(self.device), flow, prepared, plan, plan.count))
-        self.progress(Stage.PIXELS, len(maps), len(maps))
+        if self.preset.local is not None:
+            learning = split.train[part_off_places(len(split.train), seed)[0]]
+            local = self._local(learning, seed)
+            maps += [local_heat(*local(cells)) for cells in self._cells(split.test)]
+        else:
+            flow = self.flow(split, FULL, seed).requires_grad_(requires_grad=False)
+            plan = self.preset.heatmap_plan(seed)
+            for done, index in enumerate(split.test.tolist()):
+                self.progress(Stage.PIXELS, done, len(split.test))
+                prepared = prepare([self.labelled.pictures.pictures[index].load()], device=self.device)
+                maps.append(heatmaps(self.extractor.to(self.device), flow, prepared, plan, plan.count))
+        self.progress(Stage.PIXELS, len(split.test), len(split.test))
         made = np.concatenate(maps)
         self.store.write(key, made)
         return made
+
+    def _local(self, learning: NDArray[np.int64], seed: int) -> LocalModel:
+        """Fit the local model; the last one is remembered, as heatmaps follow scores."""
+        key = f"{seed} {self._hash_of(learning)}"
+        if key not in self._locals:
+            self._locals.clear()
+            run = TrainingRun(self.preset, self.extractor, seed, self.device, self.progress)
+            recipe = self.preset.local or LocalRecipe()
+            self._locals[key] = fit_local(run, recipe, self.labelled.pictures.subset(learning.tolist()))
+        return self._locals[key]
+
+    def _cells(self, indices: NDArray[np.int64]) -> Iterator[Tensor]:
+        """Features of the cells of pictures, a few at a time: (n, 27, 27, 1664) each."""
+        done = 0
+        for chunk in self.labelled.pictures.subset(indices.tolist()).chunks(PICTURES_PER_CHUNK):
+            self.progress(Stage.LOCAL, done, len(indices), "of the test")
+            with torch.inference_mode():
+                yield local_features(self.extractor, prepare(chunk, device=self.device))
+            done += len(chunk)
 
     def training_features(self, split: Split, recipe: Recipe) -> Tensor:
         """Features of the training views of a split: (N, V, 768) float32, V of the preset."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.images import LEAST_PICTURES
 from trainer.paper.bank import Photometry
-from trainer.paper.bench import FULL, Bench, Recipe
+from trainer.paper.bench import DETECTOR_ROWS, FULL, Bench, Recipe
 from trainer.paper.controls import PictureStatistics, control_scores
 from trainer.paper.outcomes import Kind, Outcome
 from trainer.paper.splits import Split
@@ -18,6 +19,7 @@ from trainer.progress import Progress, Stage, silent
 _Result = TypeVar("_Result")
 
 DIFFERNET = "DifferNet"
+DIFFERLINE = DETECTOR_ROWS[0]
 SUBSETS = (16, 32, 64, 128)  # figure 7 of the paper
 SUBSET_DRAWS = 3
 VIEW_STEPS = (1, 4, 16, 64)  # table 3 of the paper
@@ -105,19 +107,29 @@ class _Trials:
         self._steps = [step for step in VIEW_STEPS if step <= plan.views_max]
         self._done, self._draw = 0, 0
         extras = len(ABLATIONS) + len(PHOTOMETRY) * plan.photometry
-        self._total = len(plan.splits) * (1 + len(plan.seeds) + extras) + SUBSET_DRAWS * (len(SUBSETS) + 1)
+        detectors = sum(len(self._detector_seeds(split)) for split in plan.splits)
+        self._total = len(plan.splits) * (1 + len(plan.seeds) + extras) + detectors + SUBSET_DRAWS * (len(SUBSETS) + 1)
         progress(Stage.TRIALS, 0, self._total)
 
     def methods(self, split: Split) -> list[Outcome]:
         first, *others = self._plan.seeds
         found = [self._flow(DIFFERNET, split, FULL, first, max(self._scoring, *self._steps))]
         found += [self._flow(DIFFERNET, split, FULL, seed, self._scoring) for seed in others]
+        for seed in self._detector_seeds(split):
+            for name, scores in self._told(split, partial(self._bench.detector_scores, split, seed)).items():
+                found.append(self._outcome(name, Kind.MEASURED, split, seed, scores))
         baselines = self._told(split, lambda: self._bench.baselines(split, first))
         for name, scores in baselines.items():
             found.append(self._outcome(BASELINE_TITLES[name], Kind.MEASURED, split, first, scores))
         for name, scores in control_scores(self._statistics, split).items():
             found.append(self._outcome(name, Kind.CONTROL, split, first, scores))
         return found
+
+    def _detector_seeds(self, split: Split) -> tuple[int, ...]:
+        """Every seed on a protocol's only split; else one a split, since a local model takes minutes."""
+        seeds = self._plan.seeds
+        alone = sum(each.protocol == split.protocol for each in self._plan.splits) == 1
+        return seeds if alone else (seeds[split.number % len(seeds)],)
 
     def ablations(self, split: Split) -> list[Outcome]:
         seed = self._plan.seeds[0]
@@ -143,6 +155,9 @@ class _Trials:
         found = []
         for part in (*parts, split):
             found.append(self._flow(DIFFERNET, part, FULL, seed, self._scoring))
+            for name, scores in self._bench.detector_scores(part, seed).items():
+                if name == DIFFERLINE:
+                    found.append(self._outcome(name, Kind.MEASURED, part, seed, scores))
             scores = self._bench.baselines(part, seed)["one_nearest_neighbour"]
             found.append(self._outcome(BASELINE_TITLES["one_nearest_neighbour"], Kind.MEASURED, part, seed, scores))
         return found

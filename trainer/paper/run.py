@@ -14,7 +14,7 @@ from trainer.images import MAX_PIXELS
 from trainer.paper.bench import Bench
 from trainer.paper.charts import histogram_chart, roc_chart, subsets_chart
 from trainer.paper.controls import CORRELATION, picture_statistics
-from trainer.paper.experiments import BASELINE_TITLES, DIFFERNET, Measured, Plan, measure, views_title
+from trainer.paper.experiments import BASELINE_TITLES, DIFFERLINE, DIFFERNET, Measured, Plan, measure, views_title
 from trainer.paper.gallery import Exhibit, gallery
 from trainer.paper.labelled import LabelledSet, read_labelled
 from trainer.paper.multimodal import together
@@ -172,7 +172,8 @@ def _exhibits(labelled: LabelledSet, split: Split, heat: NDArray[np.float32], ph
 
 
 def _charts(measured: Measured, plan: Plan, report: PaperReport) -> dict[str, bytes]:
-    shown = (DIFFERNET, *BASELINE_TITLES.values(), CORRELATION)
+    measured_names = {each.method for each in measured.methods}
+    shown = [name for name in (DIFFERLINE, DIFFERNET, *BASELINE_TITLES.values(), CORRELATION) if name in measured_names]
     titles = {name: _PROTOCOL_TITLES.get(name, "given split") for name in _protocols(plan)}
     curves = {
         title: {

@@ -20,6 +20,7 @@ TINY = replace(
     epoch_views=2,
     scoring_views=2,
     heatmap_views=1,
+    local=None,
 )
 
 

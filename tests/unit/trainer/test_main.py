@@ -6,6 +6,7 @@ import torch
 from typer.testing import CliRunner
 
 from infra.errors import SettingsError
+from scorer.detector import Extractor
 from trainer.__main__ import evaluate_app, pretrain_app
 
 RUN = CliRunner()
@@ -34,10 +35,15 @@ def test_pretraining_is_asked_for_by_options(asked: dict[str, object], tmp_path:
     assert (asked["device"], asked["out"]) == (torch.device("cpu"), tmp_path / "mine.safetensors")
 
 
+def measured(extractor: Extractor, _: torch.device, *, whole: bool) -> list[str]:
+    return [f"of {extractor.name}, {whole}"]
+
+
 def test_measuring_trains_nothing(asked: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.pretrain.validation.measured_lines", lambda extractor, _: [f"of {extractor.name}"])
+    monkeypatch.setattr("trainer.pretrain.validation.measured_lines", measured)
     done = RUN.invoke(pretrain_app, ["--measure", "random"])
-    assert (done.exit_code, done.stdout) == (0, "of random\n")
+    assert (done.exit_code, done.stdout) == (0, "of random, False\n")
+    assert RUN.invoke(pretrain_app, ["--measure", "random", "--whole"]).stdout == "of random, True\n"
     assert not asked
 
 

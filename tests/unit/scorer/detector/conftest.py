@@ -9,6 +9,9 @@ from scorer.detector import (
     ExtractorIdentity,
     Flow,
     FlowSpec,
+    Fusion,
+    LocalModel,
+    LocalSpec,
     Manifest,
     ViewPlan,
     calibrate,
@@ -56,3 +59,13 @@ def make_detector(extractor: Extractor) -> Detector:
         seed=3,
     )
     return Detector(manifest, extractor, flow)
+
+
+def with_local_model(detector: Detector) -> Detector:
+    """The same with a local model of random weights beside its flow."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        local = LocalModel(LocalSpec(hidden=(8, 4)))
+    fusion = Fusion.fit(np.array([[6.5, 0.0, -1.0], [6.6, 0.2, -0.8], [6.8, 0.1, -0.5]]))
+    manifest = detector.manifest.model_copy(update={"local": local.spec, "fusion": fusion})
+    return Detector(manifest, detector.extractor, detector.flow, local=local)

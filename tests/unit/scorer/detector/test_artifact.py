@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scorer.detector import (
+    ADAPTED,
+    EXTRACTOR_FILE,
     FLOW_FILE,
+    LOCAL_FILE,
     MANIFEST_FILE,
     ArtifactRefusedError,
     Detector,
@@ -20,6 +24,7 @@ from scorer.detector import (
     load_extractor,
     save_artifact,
 )
+from tests.unit.scorer.detector.conftest import make_detector, with_local_model
 
 
 @pytest.fixture
@@ -125,7 +130,7 @@ def test_a_broken_flow_is_refused(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format_version": 2}, "format version 2 is unknown"),
+        ({"format_version": 3}, "format version 3 is unknown, this program reads 1 and 2"),
         ({"architecture": {"blocks": 3}}, "architecture|missing"),
         ({"surplus": 1}, "surplus"),
         ({"product": None}, "product"),
@@ -135,6 +140,8 @@ def test_a_broken_flow_is_refused(
         ({"threshold": 1.0}, "threshold 1.0 is not"),
         ({"heat_scale": 0}, "heat_scale"),
         ({"scales_px": [448]}, "scales"),
+        ({"local": {}}, "a local model and a fusion go together"),
+        ({"evidence": 1.5}, "evidence"),
     ],
 )
 def test_a_broken_manifest_is_refused(
@@ -167,3 +174,65 @@ def refuse(folder: Path, extractor: Extractor, reason: str, **expected: str) -> 
     with pytest.raises(ArtifactRefusedError, match=reason) as refused:
         load_artifact(folder, extractor=extractor, **expected)
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_of_the_format_before_is_still_read(folder: Path, detector: Detector, extractor: Extractor) -> None:
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    for name in ("local", "fusion", "evidence", "files"):
+        del manifest[name]
+    (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "format_version": 1}))
+    assert load_artifact(folder, extractor=extractor).manifest.threshold == detector.manifest.threshold
+
+
+@pytest.fixture
+def whole(extractor: Extractor, tmp_path: Path) -> Path:
+    save_artifact(tmp_path / "whole", with_local_model(make_detector(extractor)))
+    return tmp_path / "whole"
+
+
+def test_a_local_model_is_part_of_the_artifact(
+    whole: Path, extractor: Extractor, pictures: list[NDArray[np.uint8]]
+) -> None:
+    detector, loaded = with_local_model(make_detector(extractor)), load_artifact(whole, extractor=extractor)
+    assert (loaded.score(pictures).score == detector.score(pictures).score).all()
+    np.testing.assert_array_equal(loaded.heatmap(pictures), detector.heatmap(pictures))
+    assert set(loaded.manifest.files) == {LOCAL_FILE}
+
+
+def test_a_broken_local_model_is_refused(whole: Path, extractor: Extractor) -> None:
+    data = (whole / LOCAL_FILE).read_bytes()
+    state = safetensors.torch.load(data)
+    (whole / LOCAL_FILE).write_bytes(data[:-1] + b"x")
+    refuse(whole, extractor, "local.safetensors: SHA-256")
+    (whole / LOCAL_FILE).unlink()
+    refuse(whole, extractor, "local.safetensors: No such file")
+    state["spread"][3, 4] = 0.0
+    replace_local(whole, state)
+    refuse(whole, extractor, "spread is not positive")
+    state["spread"][3, 4] = float("nan")
+    replace_local(whole, state)
+    refuse(whole, extractor, "local.safetensors: spread has values that are not finite")
+    manifest = json.loads((whole / MANIFEST_FILE).read_text())
+    (whole / MANIFEST_FILE).write_text(json.dumps({**manifest, "files": {}}))
+    refuse(whole, extractor, "no SHA-256 of local.safetensors")
+
+
+def replace_local(folder: Path, state: dict[str, Tensor]) -> None:
+    """Put another local model there, with its hash in the manifest."""
+    data = safetensors.torch.save(state)
+    (folder / LOCAL_FILE).write_bytes(data)
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    manifest["files"][LOCAL_FILE] = hashlib.sha256(data).hexdigest()
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+
+def test_adapted_weights_lie_in_the_artifact(tmp_path: Path, pictures: list[NDArray[np.uint8]]) -> None:
+    rounded = {k: v.half().float() for k, v in load_extractor("random", seed=9).convolutions.state_dict().items()}
+    detector = make_detector(Extractor(rounded, ADAPTED))
+    save_artifact(tmp_path / "own", detector)
+    loaded = load_artifact(tmp_path / "own")
+    assert loaded.extractor.sha256 == detector.extractor.sha256
+    assert (loaded.score(pictures).score == detector.score(pictures).score).all()
+    (tmp_path / "own" / EXTRACTOR_FILE).write_bytes(b"")
+    with pytest.raises(ArtifactRefusedError, match=r"extractor\.safetensors: SHA-256"):
+        load_artifact(tmp_path / "own")

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scorer.detector import Extractor
+from tests.unit.trainer.test_local import QUICK
+from trainer.pretrain import validation
 from trainer.pretrain.defects import HELD_OUT_KINDS, TRAINING_KINDS
 from trainer.pretrain.families import HELD_OUT
 from trainer.pretrain.validation import Measured, Protocol, draw_product, measure, measured_lines, summary
@@ -28,6 +32,14 @@ def test_each_product_gets_a_number(extractor: Extractor) -> None:
     rows = list(measure(extractor, FEW, families={"spots": None, "gears": None}))
     assert [(row.family, row.number) for row in rows] == [("spots", 0), ("gears", 0)]
     assert all(0 <= row.auroc <= 1 for row in rows)
+
+
+def test_the_whole_detector_can_be_measured(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "COMPACT", replace(validation.COMPACT, epochs=2, local=QUICK))
+    (row,) = measure(extractor, FEW, families={"tablets": None}, whole=True)
+    (nearest,) = measure(extractor, FEW, families={"tablets": None})
+    assert 0 <= row.auroc <= 1
+    assert (row.family, row.number) == (nearest.family, nearest.number)
 
 
 def test_the_lines_end_with_the_summary(extractor: Extractor) -> None:

@@ -1,0 +1,72 @@
+"""Fusion: three scores of one picture, brought to one scale and added."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+PARTS = ("flow", "unlikeness", "defects")
+WEIGHTS = (0.25, 1.0, 1.0)
+"""Chosen on families and kinds of defects that were held out of pretraining: the flow sees what is wrong all over a picture,
+and adds noise where a defect is small."""
+
+_NORMAL = 1.4826  # deviations of a normal distribution in one median absolute deviation
+_LEAST_SPREAD = 1e-3
+
+
+class Standard(BaseModel):
+    """What is usual of one score on defect-free pictures that nothing was learned from.
+
+    Attributes:
+        middle: Its median.
+        spread: Its deviation, by the median absolute deviation.
+        weight: How much it counts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    middle: float
+    spread: float = Field(gt=0)
+    weight: float = Field(1.0, ge=0)
+
+
+class Fusion(BaseModel):
+    """How the scores of a picture become one: the weighted sum of their distances from what is usual, in deviations.
+
+    Attributes:
+        flow: Of the log of the flow's score.
+        unlikeness: Of the local model's first score.
+        defects: Of its second.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flow: Standard
+    unlikeness: Standard
+    defects: Standard
+
+    @classmethod
+    def fit(cls, scores: NDArray[np.float64]) -> "Fusion":
+        """Take the standards from scores of defect-free pictures, (N, 3) float64 as `in_parts` gives them."""
+        columns = zip(PARTS, WEIGHTS, scores.T, strict=True)
+        return cls(**{name: _standard(column, weight) for name, weight, column in columns})
+
+    def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Fuse scores, (N, 3) float64 to (N,); not finite where one of them is not."""
+        standards: Sequence[Standard] = (self.flow, self.unlikeness, self.defects)
+        middle = np.array([standard.middle for standard in standards])
+        scale = np.array([standard.weight / standard.spread for standard in standards])
+        return np.asarray(((scores - middle) * scale).sum(axis=1))
+
+
+def in_parts(flow: NDArray[np.float64], local: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put the scores of N pictures side by side: the log of the flow's (N,), and the local model's (N, 2)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.column_stack([np.log(flow), local])
+
+
+def _standard(scores: NDArray[np.float64], weight: float) -> Standard:
+    middle = float(np.median(scores))
+    spread = max(_NORMAL * float(np.median(np.abs(scores - middle))), _LEAST_SPREAD)
+    return Standard(middle=middle, spread=spread, weight=weight)

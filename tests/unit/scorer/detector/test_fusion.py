@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from scorer.detector import Fusion, in_parts
+
+
+def test_standards_are_the_median_and_the_median_absolute_deviation() -> None:
+    scores = np.array([[1.0, 10.0, 0.0], [2.0, 30.0, 0.0], [3.0, 20.0, 0.0], [100.0, 20.0, 0.0]])
+    fusion = Fusion.fit(scores)
+    assert (fusion.flow.middle, fusion.unlikeness.middle, fusion.defects.middle) == (2.5, 20.0, 0.0)
+    assert fusion.flow.spread == pytest.approx(1.4826 * 1.0)
+    assert fusion.unlikeness.spread == pytest.approx(1.4826 * 5.0)
+    assert fusion.defects.spread == 1e-3  # never zero
+
+
+def test_parts_count_in_deviations_and_the_flow_by_a_quarter() -> None:
+    fusion = Fusion.fit(np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]))
+    one = 1.4826
+    assert fusion(np.array([[1.0 + one, 1.0 + 2 * one, 1.0 - one]])).tolist() == pytest.approx([0.25 + 2.0 - 1.0])
+
+
+def test_a_score_that_is_not_finite_stays_so() -> None:
+    fusion = Fusion.fit(np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]))
+    flow = np.array([5.0, -1.0, np.nan, np.inf, 5.0])
+    local = np.array([[0.0, 0.0]] * 4 + [[np.nan, 0.0]])
+    assert np.isfinite(fusion(in_parts(flow, local))).tolist() == [True, False, False, False, False]

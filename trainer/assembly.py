@@ -1,0 +1,153 @@
+"""From an extractor and defect-free pictures to the parts of a detector, and the evidence of what they are worth."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from infra.errors import TrainingSetError
+from scorer.detector import (
+    Extractor,
+    Flow,
+    Fusion,
+    LocalModel,
+    PartScores,
+    ViewPlan,
+    part_scores,
+    prepare,
+)
+from trainer.images import PictureSet, drawn_pictures
+from trainer.local import fit_local
+from trainer.pretrain.defects import HELD_OUT_KINDS
+from trainer.progress import Progress, Stage
+from trainer.synthetic import squares, with_defects
+from trainer.training import TrainingRun, train_flow, training_bank
+
+PROBE_SHARE = 5  # one training picture in five
+_PICTURES_PER_CHUNK = 4
+
+
+class Parted(NamedTuple):
+    """Training pictures, parted.
+
+    Attributes:
+        learning: What the parts learn from.
+        probe: What they never see: it sets the scales of the fusion, and is the ground of the evidence.
+    """
+
+    learning: PictureSet
+    probe: PictureSet
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of a detector, fitted.
+
+    Attributes:
+        extractor: The frozen extractor.
+        flow: The flow of the last epoch.
+        local: The local model; None where the preset has none.
+        fusion: How they become one score.
+        views: Which views the flow scores.
+        device: Where they compute.
+        final_loss: Mean loss of the flow a view in the last epoch.
+        evidence: AUROC on synthetic defects in the probe; None where there was no probe.
+    """
+
+    extractor: Extractor
+    flow: Flow
+    local: LocalModel | None
+    fusion: Fusion | None
+    views: ViewPlan
+    device: torch.device
+    final_loss: float
+    evidence: float | None
+
+    def parts(self, pictures: PictureSet, progress: Progress, stage: Stage) -> PartScores:
+        """Score pictures by each part, a few in memory at a time."""
+        return _parts(self, pictures, progress, stage)
+
+    def score(self, parts: PartScores) -> NDArray[np.float64]:
+        """Make one score a picture of what the parts say: (N,) float64."""
+        return parts.flow if self.fusion is None else self.fusion(parts.side_by_side())
+
+
+def part_off(training: PictureSet, seed: int, *, needed: bool = True) -> Parted:
+    """Hold one training picture in five out of all learning, drawn by seed; none, where no probe is needed."""
+    if not needed:
+        return Parted(training, PictureSet(()))
+    learning, probe = part_off_places(len(training), seed)
+    return Parted(training.subset(learning), training.subset(probe))
+
+
+def part_off_places(count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Which of `count` pictures are learned from, and which are the probe."""
+    order = [int(index) for index in np.random.default_rng([seed, 6]).permutation(count)]
+    held_out = -(-count // PROBE_SHARE)
+    return sorted(order[held_out:]), sorted(order[:held_out])
+
+
+def assemble(run: TrainingRun, parted: Parted) -> Assembly:
+    """Fit all parts that the preset has.
+
+    Raises:
+        TrainingSetError: A loss stopped being a number, or a score is not finite.
+    """
+    preset, extractor = run.preset, run.extractor
+    flow, final_loss = train_flow(run, training_bank(run, parted.learning))
+    local = None
+    if preset.local is not None:
+        local = fit_local(run, preset.local, parted.learning)
+    bare = Assembly(extractor, flow, local, None, preset.scoring_plan(run.seed), run.device, final_loss, None)
+    if not len(parted.probe):
+        return bare
+    good = bare.parts(parted.probe, run.progress, Stage.PROBE)
+    fusion = None if local is None else _fusion(good)
+    whole = Assembly(extractor, flow, local, fusion, bare.views, run.device, final_loss, None)
+    return Assembly(
+        extractor, flow, local, fusion, bare.views, run.device, final_loss, _evidence(whole, good, parted.probe, run)
+    )
+
+
+def _fusion(good: PartScores) -> Fusion:
+    scores = good.side_by_side()
+    if not np.isfinite(scores).all():
+        raise TrainingSetError("a score of a held-out picture is not finite: nothing was learned")
+    return Fusion.fit(scores)
+
+
+def _evidence(whole: Assembly, good: PartScores, probe: PictureSet, run: TrainingRun) -> float:
+    """How well the probe's pictures are told from their twins with synthetic defects, of kinds that nothing learned from."""
+    rng = np.random.default_rng([run.seed, 7])
+    twins, changed = with_defects(list(squares(probe)), HELD_OUT_KINDS, rng)
+    seen = np.flatnonzero(changed.any(axis=(1, 2)))
+    if not len(seen):
+        raise TrainingSetError("no synthetic defect can be seen on these pictures: are they blank?")
+    defective = drawn_pictures([twins[index] for index in seen])
+    bad = whole.score(whole.parts(defective, run.progress, Stage.EVIDENCE))
+    scores = np.concatenate([whole.score(good), bad])
+    if not np.isfinite(scores).all():
+        raise TrainingSetError("a score of a held-out picture is not finite: nothing was learned")
+    return float(roc_auc_score(np.repeat([0, 1], [len(probe), len(bad)]), scores))
+
+
+def _parts(whole: Assembly, pictures: PictureSet, progress: Progress, stage: Stage) -> PartScores:
+    found: list[PartScores] = []
+    done = 0
+    progress(stage, done, len(pictures))
+    for chunk in pictures.chunks(_PICTURES_PER_CHUNK):
+        prepared = prepare(chunk, device=whole.device)
+        found.append(part_scores(whole.extractor, whole.flow, prepared, whole.views, local=whole.local))
+        done += len(chunk)
+        progress(stage, done, len(pictures))
+    local = [each.local for each in found if each.local is not None]
+    return PartScores(
+        np.concatenate([each.flow for each in found]),
+        np.concatenate(local) if local else None,
+        sum(each.views_s for each in found),
+        sum(each.features_s for each in found),
+        sum(each.flow_s for each in found),
+    )
