@@ -99,6 +99,9 @@ def evaluate(
         bool, typer.Option("--photometry", help="Measure photometric choices; thrice the time.")
     ] = False,
     together: Annotated[list[Path] | None, typer.Option(help="Folder of another product, for one flow of all.")] = None,
+    ganomaly: Annotated[
+        bool, typer.Option("--ganomaly", help="Train GANomaly beside; needs the extra differline[ganomaly].")
+    ] = False,
     photographs: Annotated[bool, typer.Option(help="Show pictures beside their heatmaps.")] = True,
 ) -> None:
     """Fit on train/good, score test/*, and print how well defects are told from good parts; the last epoch counts."""
@@ -126,7 +129,17 @@ def evaluate(
                 report_file,
                 reduced(chosen, views, training_views),
                 extractor,
-                Order(groups, splits, seeds, views_max, photometry, heatmap_splits, tuple(together or ()), photographs),
+                Order(
+                    groups=groups,
+                    splits=splits,
+                    seeds=seeds,
+                    views_max=views_max,
+                    photometry=photometry,
+                    heatmaps=heatmap_splits,
+                    others=tuple(together or ()),
+                    photographs=photographs,
+                    ganomaly=ganomaly,
+                ),
                 kept=settings.data_dir.resolve() / "evaluations",
                 device=device,
                 max_pixels=settings.max_pixels,

@@ -26,6 +26,7 @@ _TITLES = {
     Stage.BASELINES: "baselines",
     Stage.BANK: "features of the bank of views",
     Stage.TRIALS: "trials",
+    Stage.GANOMALY: "training GANomaly, epochs",
     Stage.PIXELS: "heatmaps",
 }
 

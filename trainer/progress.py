@@ -21,6 +21,7 @@ class Stage(StrEnum):
     BASELINES = "baselines"  # baselines
     BANK = "bank"  # pictures whose views were missing in a report's bank
     TRIALS = "trials"  # trials of a report: one method on one split
+    GANOMALY = "ganomaly"  # epochs
     PIXELS = "pixels"  # pictures whose heatmaps are compared with masks
 
 

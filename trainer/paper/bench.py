@@ -28,6 +28,7 @@ from trainer.assembly import part_off_places
 from trainer.baselines import BASELINES, baseline_scores
 from trainer.local import fit_local
 from trainer.paper.bank import PICTURES_PER_CHUNK, FeatureBank, Photometry
+from trainer.paper.ganomaly import EPOCHS, SIZE_PX, ganomaly_scores
 from trainer.paper.labelled import LabelledSet
 from trainer.paper.splits import Split
 from trainer.paper.store import ArrayStore
@@ -139,6 +140,16 @@ class Bench:
             known = np.stack([scores for _, scores in baseline_scores(training, test, seed)])
             self.store.write(key, known)
         return dict(zip(BASELINES, known, strict=True))
+
+    def ganomaly(self, split: Split, seed: int) -> NDArray[np.float64]:
+        """Score the test pictures by GANomaly: (N,) float64."""
+        key = {**self.hashes(split), "what": "ganomaly", "seed": seed, "epochs": EPOCHS, "size": SIZE_PX}
+        known = self.store.read(key)
+        if known is None:
+            training, test = (self.labelled.pictures.subset(part.tolist()) for part in (split.train, split.test))
+            known = ganomaly_scores(training, test, seed, self.device, self.progress)
+            self.store.write(key, known)
+        return known
 
     def flow(self, split: Split, recipe: Recipe, seed: int) -> Flow:
         """Train a flow on the training pictures of a split and take it as it is after the last epoch."""

@@ -19,6 +19,7 @@ from trainer.progress import Progress, Stage, silent
 _Result = TypeVar("_Result")
 
 DIFFERNET = "DifferNet"
+GANOMALY = "GANomaly"
 DIFFERLINE = DETECTOR_ROWS[0]
 SUBSETS = (16, 32, 64, 128)  # figure 7 of the paper
 SUBSET_DRAWS = 3
@@ -46,12 +47,14 @@ class Plan:
         seeds: Seeds of each flow; ablations and subsets have the first one alone.
         views_max: The largest step of views in table 3.
         photometry: Whether photometric choices are measured, each with a bank of its own.
+        ganomaly: Whether GANomaly is trained beside the other methods.
     """
 
     splits: tuple[Split, ...]
     seeds: tuple[int, ...]
     views_max: int
     photometry: bool = False
+    ganomaly: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class _Trials:
         self._scoring = bench.preset.scoring_views
         self._steps = [step for step in VIEW_STEPS if step <= plan.views_max]
         self._done, self._draw = 0, 0
-        extras = len(ABLATIONS) + len(PHOTOMETRY) * plan.photometry
+        extras = len(ABLATIONS) + len(PHOTOMETRY) * plan.photometry + plan.ganomaly
         detectors = sum(len(self._detector_seeds(split)) for split in plan.splits)
         self._total = len(plan.splits) * (1 + len(plan.seeds) + extras) + detectors + SUBSET_DRAWS * (len(SUBSETS) + 1)
         progress(Stage.TRIALS, 0, self._total)
@@ -121,6 +124,9 @@ class _Trials:
         baselines = self._told(split, lambda: self._bench.baselines(split, first))
         for name, scores in baselines.items():
             found.append(self._outcome(BASELINE_TITLES[name], Kind.MEASURED, split, first, scores))
+        if self._plan.ganomaly:
+            scores = self._told(split, lambda: self._bench.ganomaly(split, first))
+            found.append(self._outcome(GANOMALY, Kind.MEASURED, split, first, scores))
         for name, scores in control_scores(self._statistics, split).items():
             found.append(self._outcome(name, Kind.CONTROL, split, first, scores))
         return found

@@ -16,6 +16,7 @@ from trainer.paper.charts import histogram_chart, roc_chart, subsets_chart
 from trainer.paper.controls import CORRELATION, picture_statistics
 from trainer.paper.experiments import BASELINE_TITLES, DIFFERLINE, DIFFERNET, Measured, Plan, measure, views_title
 from trainer.paper.gallery import Exhibit, gallery
+from trainer.paper.ganomaly import require_anomalib
 from trainer.paper.labelled import LabelledSet, read_labelled
 from trainer.paper.multimodal import together
 from trainer.paper.pixels import PixelFigures, pixel_figures
@@ -44,6 +45,7 @@ class Order:
         photometry: Whether photometric choices are measured as well; each needs a bank of its own.
         heatmaps: Splits whose heatmaps are compared with masks.
         others: Folders of other products in the same layout, learned together with the first in one flow.
+        ganomaly: Whether GANomaly is trained as a row of Table 2; it needs the extra of that name.
         photographs: Whether figure 8 shows the pictures themselves beside masks and heatmaps.
     """
 
@@ -55,6 +57,7 @@ class Order:
     heatmaps: int = 1
     others: tuple[Path, ...] = ()
     photographs: bool = True
+    ganomaly: bool = False
 
 
 def paper_report(
@@ -89,19 +92,24 @@ def paper_report(
     started = time.perf_counter()
     if not file.parent.is_dir():
         raise SettingsError(f"{file.parent} is not a folder")
+    if order.ganomaly:
+        require_anomalib()
     names = [each.resolve().name for each in (folder, *order.others)]
     if len(set(names)) < len(names):
         raise SettingsError(f"products are told apart by the names of their folders: {', '.join(names)}")
     labelled = read_labelled(folder, order.groups, max_pixels, progress)
     grouped = grouped_splits(labelled, order.splits) if labelled.groups is not None else ()
-    plan = Plan((*grouped, given_split(labelled)), tuple(range(order.seeds)), order.views_max, order.photometry)
+    plan = Plan(
+        (*grouped, given_split(labelled)), tuple(range(order.seeds)), order.views_max, order.photometry, order.ganomaly
+    )
     store = ArrayStore(kept / extractor.sha256[:16])
     bench = Bench(labelled, extractor, preset, store, torch.device(device), progress)
     measured = measure(bench, plan, picture_statistics(labelled.pictures), progress)
     leading = [split for split in plan.splits if split.protocol == plan.splits[0].protocol]
     pixels, plots = _heatmaps(bench, leading[: order.heatmaps], plan.seeds[0], order.photographs)
     others = [
-        replace(bench, labelled=read_labelled(other, None, max_pixels, progress), _banks={}) for other in order.others
+        replace(bench, labelled=read_labelled(other, None, max_pixels, progress), _banks={}, _locals={})
+        for other in order.others
     ]
     joined = [(bench, plan.splits[0]), *((other, given_split(other.labelled)) for other in others)]
     full = [each for each in measured.ablations if each.method == views_title(preset.scoring_views)]
