@@ -113,7 +113,7 @@ def picture_line() -> str:
     """Bytes of a picture and of its heatmap, over simulated parts of which some are defective."""
     pictures = list(SimulatedCamera("flange", seed=2, defect_rate=0.5, frames=PICTURES))
     decoded = [decode(picture.body, 10**7) for picture in pictures]
-    quick = replace(COMPACT, epochs=1, bank_views=1, epoch_views=1, scoring_views=1, heatmap_views=1)
+    quick = replace(COMPACT, epochs=1, bank_views=1, epoch_views=1, scoring_views=1, heatmap_views=1, local=None)
     detector = fit(drawn_pictures(decoded), "flange", quick, load_extractor("random", 0), false_alarm_rate=0.5).detector
     heatmaps = [len(encode_heatmap(heat)) for heat in detector.heatmap(decoded[:8])]
     jpeg = statistics.mean(len(picture.body) for picture in pictures)
