@@ -5,7 +5,8 @@ splits       who is learned from, who is tested
 store        arrays on disk, by what they were made of
 bank         features of many views, extracted once
 controls     what a picture tells without any network
-bench        flows and baselines on a split
+ganomaly     GANomaly as a row, by anomalib where it is installed
+bench        flows, whole detectors and baselines on a split
 experiments  everything that is measured, as outcomes
 multimodal   several products in one flow
 outcomes     what one scoring of one test set gave; AUROC and recalls, mean and spread

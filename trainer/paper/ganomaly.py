@@ -1,4 +1,4 @@
-"""GANomaly as a row of Table 2, by anomalib's networks and losses: `pip install 'differline[ganomaly]'`.
+"""GANomaly as a row of Table 2, by anomalib's networks and losses: `pip install -r requirements-ganomaly.txt`.
 
 Source: Akcay et al., "GANomaly: Semi-Supervised Anomaly Detection via Adversarial Training", ACCV 2018. Settings are anomalib's
 defaults, at 64 px, as in Akcay et al. for their own pictures.
@@ -92,4 +92,4 @@ def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"anomalib.models.image.ganomaly.{name}")
     except ImportError as error:
-        raise SettingsError(f"GANomaly needs the extra: pip install 'differline[ganomaly]' ({error})") from error
+        raise SettingsError(f"GANomaly needs anomalib: pip install -r requirements-ganomaly.txt ({error})") from error
