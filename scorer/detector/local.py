@@ -145,6 +145,7 @@ def local_heat(unlike: Tensor, defects: Tensor) -> NDArray[np.float32]:
     Returns:
         (N, 112, 112) float32.
     """
-    heat = F.softplus(unlike + defects)[:, None]
-    wide = F.interpolate(heat, size=(HEATMAP_PX, HEATMAP_PX), mode="bicubic", align_corners=False)[:, 0]
-    return np.asarray(wide.clamp_min(0).cpu().numpy(), dtype=np.float32)
+    both = (unlike + defects)[:, None]
+    wide = F.interpolate(both, size=(HEATMAP_PX, HEATMAP_PX), mode="bicubic", align_corners=False)[:, 0]
+    # Softened at the end: earlier, what is interpolated between quiet cells would fall below zero and lose its order.
+    return np.asarray(F.softplus(wide).cpu().numpy(), dtype=np.float32)
