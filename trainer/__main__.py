@@ -22,6 +22,14 @@ Views = Annotated[int | None, typer.Option(min=1, max=1024, help="Views behind a
 Seed = Annotated[int, typer.Option(help="Seed of split, views, initial weights and order.")]
 
 
+Adapt = Annotated[
+    str, typer.Option(metavar="MINUTES|auto|off", help="Tune the extractor to the product first; kept if it pays.")
+]
+ExtractorName = Annotated[
+    str | None, typer.Option(help="`auto` takes the best of those at hand; without it, the setting's.")
+]
+
+
 @train_app.command()
 def train(
     product: Annotated[str, typer.Option(help="What the model is for.")],
@@ -30,12 +38,8 @@ def train(
     false_alarm_rate: Annotated[float, typer.Option(help="Share of good parts that may be called a defect.")] = 0.01,
     views: Views = None,
     seed: Seed = 0,
-    adapt: Annotated[
-        str, typer.Option(metavar="MINUTES|auto|off", help="Tune the extractor to the product first; kept if it pays.")
-    ] = "off",
-    extractor: Annotated[
-        str | None, typer.Option(help="`auto` takes the best of those at hand; without it, the setting's.")
-    ] = None,
+    adapt: Adapt = "off",
+    extractor: ExtractorName = None,
 ) -> None:
     """Learn a product from pictures of defect-free parts and put the model in force."""
     from infra.engines import running_engines
@@ -84,6 +88,8 @@ def evaluate(
     preset: PresetName = "compact",
     views: Views = None,
     seed: Seed = 0,
+    adapt: Adapt = "off",
+    extractor: ExtractorName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; fractions from 0 to 1.")] = False,
     paper: Annotated[bool, typer.Option("--paper", help="The paper's tables and figures, as a report.")] = False,
     report_file: Annotated[
@@ -108,6 +114,7 @@ def evaluate(
     from infra.errors import SettingsError
     from infra.settings import load_settings
     from infra.telemetry import configure_logging
+    from trainer.adaptation import minutes_of_adaptation
     from trainer.bars import progress_shown
     from trainer.evaluate import evaluate as run_evaluation
     from trainer.presets import choose_preset
@@ -118,8 +125,11 @@ def evaluate(
     chosen = choose_preset(preset)
     if paper != (report_file is not None):
         raise SettingsError("--paper and --report FILE.md go together")
+    adapt_minutes = minutes_of_adaptation(adapt)
+    if paper and (adapt_minutes or extractor == "auto"):
+        raise SettingsError("a report is of one extractor: --paper goes with neither --adapt nor --extractor auto")
     with _detector_errors():
-        extractor, device = _extractor_and_device(settings)
+        extractors, device = _extractors_and_device(settings, extractor)
     if report_file is not None:
         from trainer.paper.run import Order, paper_report, reduced
 
@@ -128,7 +138,7 @@ def evaluate(
                 folder,
                 report_file,
                 reduced(chosen, views, training_views),
-                extractor,
+                extractors[0],
                 Order(
                     groups=groups,
                     splits=splits,
@@ -151,7 +161,8 @@ def evaluate(
         report = run_evaluation(
             folder,
             chosen,
-            extractor,
+            extractors,
+            adapt_minutes=adapt_minutes,
             views=views,
             seed=seed,
             device=device,
@@ -205,11 +216,6 @@ def pretrain(
         report=Lines(),
     )
     typer.echo(f"{finished.path}: {finished.state.pictures} pictures in {finished.state.step} steps")
-
-
-def _extractor_and_device(settings: "Settings") -> "tuple[Extractor, torch.device]":
-    (extractor,), device = _extractors_and_device(settings, None)
-    return extractor, device
 
 
 def _extractors_and_device(settings: "Settings", asked: str | None) -> "tuple[list[Extractor], torch.device]":

@@ -57,3 +57,24 @@ def test_weights_that_nobody_knows_are_one_clear_line(asked: dict[str, object]) 
 def test_a_report_needs_both_of_its_options(options: list[str]) -> None:
     with pytest.raises(SettingsError, match="go together"):
         evaluate_app(["somewhere", *options], standalone_mode=False)
+
+
+@pytest.mark.parametrize("options", [["--adapt", "5"], ["--extractor", "auto"]])
+def test_a_report_is_of_one_extractor(options: list[str]) -> None:
+    with pytest.raises(SettingsError, match="of one extractor"):
+        evaluate_app(["somewhere", "--paper", "--report", "report.md", *options], standalone_mode=False)
+
+
+def test_evaluation_is_asked_for_what_training_would_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: dict[str, object] = {}
+
+    def run(*positional: object, **options: object) -> None:
+        seen.update(options, extractors=positional[2])
+        raise SettingsError("far enough")
+
+    monkeypatch.setattr("trainer.evaluate.evaluate", run)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))  # no ImageNet weights in there
+    with pytest.raises(SettingsError, match="far enough"):
+        evaluate_app(["somewhere", "--adapt", "2.5", "--extractor", "auto"], standalone_mode=False)
+    assert seen["adapt_minutes"] == 2.5
+    assert [extractor.name for extractor in seen["extractors"]] == ["bundled"]  # type: ignore[attr-defined]
