@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
-from scorer.detector import Extractor, ExtractorError, load_extractor, save_extractor
+from scorer.detector import Extractor, ExtractorError, extractors_at_hand, load_extractor, save_extractor
 from scorer.detector.extractor import BUNDLED_FILE, BUNDLED_SHA256
 
 
@@ -121,6 +121,17 @@ def test_imagenet_weights_that_cannot_be_had_are_one_clear_line(monkeypatch: pyt
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     with pytest.raises(ExtractorError, match="neither on disk nor to be downloaded: <urlopen error no route>"):
         load_extractor("imagenet")
+
+
+def test_at_hand_is_what_needs_no_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    assert [extractor.name for extractor in extractors_at_hand("random", seed=2)] == ["random", "bundled"]
+    assert [extractor.name for extractor in extractors_at_hand("bundled")] == ["bundled"]
+    cached = tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    cached.parent.mkdir()
+    state = load_extractor("random").convolutions.state_dict()
+    torch.save({f"features.{name}": value for name, value in state.items()}, cached)
+    assert [extractor.name for extractor in extractors_at_hand("bundled")] == ["bundled", "imagenet"]
 
 
 def test_importing_the_detector_imports_nothing_else_of_ours() -> None:
