@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from infra.store.models import RegisteredModel, known_products, models_in_force
 from infra.store.tables import NoVerdictReason
 from scorer.detector import (
+    ADAPTED,
     Detector,
     DetectorError,
     Extractor,
@@ -60,7 +61,8 @@ class ArtifactLoader:
         folder = Path(row.folder)
         extractor = self._extractor_of(read_manifest(folder).extractor)
         detector = load_artifact(folder, row.flow_sha256, row.manifest_sha256, self._device, extractor)
-        self._extractors[detector.extractor.sha256] = detector.extractor
+        if detector.extractor.name != ADAPTED:  # those are of one model each: kept, they would pile up refit by refit
+            self._extractors[detector.extractor.sha256] = detector.extractor
         return detector
 
     def _extractor_of(self, identity: ExtractorIdentity) -> Extractor | None:

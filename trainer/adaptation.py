@@ -22,8 +22,9 @@ from infra.pictures import RgbPicture
 from scorer.detector import ADAPTED, FINE, Extractor
 from trainer.images import PictureSet
 from trainer.pretrain.defects import TRAINING_KINDS, add_defect
+from trainer.pretrain.objectives import cell_loss
 from trainer.pretrain.pretrain import half_precision
-from trainer.pretrain.run import has_fast_bfloat16
+from trainer.pretrain.run import has_fast_bfloat16, share_of_rate
 from trainer.progress import Stage
 from trainer.synthetic import cell_cover, squares
 from trainer.training import TrainingRun
@@ -37,8 +38,6 @@ _LEVEL_BATCHES = 4
 _LEARNING_RATE, _HEAD_LEARNING_RATE = 2e-4, 1e-3
 _WARM_UP = 0.05  # share of the time
 _WEIGHT_DECAY = 0.02
-_COVERED = 0.03
-_RARE = 4.0  # weight of a defective cell
 _MAX_GRADIENT = 5.0
 
 
@@ -64,7 +63,7 @@ class _Crops:
 
 
 def minutes_of_adaptation(asked: str) -> float:
-    """Read what was asked for: minutes, `off` (none), or `auto`, which tries the budget from which on it was seen to pay.
+    """Read what was asked for: minutes, `off` (none), or `auto`: ten minutes, kept only if they pay.
 
     Raises:
         SettingsError: It is something else.
@@ -148,7 +147,7 @@ def _train(run: TrainingRun, network: _Network, pictures: list[RgbPicture], budg
         if spent >= 1 and step:
             break
         for group in optimiser.param_groups:
-            group["lr"] = group["highest"] * _share_of_rate(spent)
+            group["lr"] = group["highest"] * share_of_rate(spent, _WARM_UP)
         loss = _step(network, crops, run.device)
         if not math.isfinite(loss.item()):
             raise ValueError("the loss is not a number")
@@ -169,18 +168,7 @@ def _step(network: _Network, crops: _Crops, device: torch.device) -> Tensor:
     pixels = torch.from_numpy(crops.pictures).to(device).permute(0, 3, 1, 2).float() / 255.0
     with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
         logits = network(pixels)
-    cover = cell_cover(crops.changed, logits.shape[-1]).to(device)
-    truth, counted = (cover >= _COVERED).float(), ((cover >= _COVERED) | (cover == 0)).float()
-    weight = counted * torch.where(truth > 0, _RARE, 1.0)
-    losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    return (losses * weight).sum() / weight.sum().clamp_min(1.0)
-
-
-def _share_of_rate(spent: float) -> float:
-    """Rise, then fall along half a cosine; `spent` is a share of the time."""
-    if spent < _WARM_UP:
-        return 0.1 + 0.9 * spent / _WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (spent - _WARM_UP) / (1 - _WARM_UP))))
+    return cell_loss(logits, cell_cover(crops.changed, logits.shape[-1]).to(device))
 
 
 def _crops_ahead(pictures: list[RgbPicture], seed: int) -> Iterator[_Crops]:

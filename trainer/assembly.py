@@ -1,6 +1,6 @@
 """From an extractor and defect-free pictures to the parts of a detector, and the evidence of what they are worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -68,7 +68,22 @@ class Assembly:
 
     def parts(self, pictures: PictureSet, progress: Progress, stage: Stage) -> PartScores:
         """Score pictures by each part, a few in memory at a time."""
-        return _parts(self, pictures, progress, stage)
+        found: list[PartScores] = []
+        done = 0
+        progress(stage, done, len(pictures))
+        for chunk in pictures.chunks(_PICTURES_PER_CHUNK):
+            prepared = prepare(chunk, device=self.device)
+            found.append(part_scores(self.extractor, self.flow, prepared, self.views, local=self.local))
+            done += len(chunk)
+            progress(stage, done, len(pictures))
+        local = [each.local for each in found if each.local is not None]
+        return PartScores(
+            np.concatenate([each.flow for each in found]),
+            np.concatenate(local) if local else None,
+            sum(each.views_s for each in found),
+            sum(each.features_s for each in found),
+            sum(each.flow_s for each in found),
+        )
 
     def score(self, parts: PartScores) -> NDArray[np.float64]:
         """Make one score a picture of what the parts say: (N,) float64."""
@@ -105,11 +120,8 @@ def assemble(run: TrainingRun, parted: Parted) -> Assembly:
     if not len(parted.probe):
         return bare
     good = bare.parts(parted.probe, run.progress, Stage.PROBE)
-    fusion = None if local is None else _fusion(good)
-    whole = Assembly(extractor, flow, local, fusion, bare.views, run.device, final_loss, None)
-    return Assembly(
-        extractor, flow, local, fusion, bare.views, run.device, final_loss, _evidence(whole, good, parted.probe, run)
-    )
+    whole = replace(bare, fusion=None if local is None else _fusion(good))
+    return replace(whole, evidence=_evidence(whole, good, parted.probe, run))
 
 
 def _fusion(good: PartScores) -> Fusion:
@@ -132,22 +144,3 @@ def _evidence(whole: Assembly, good: PartScores, probe: PictureSet, run: Trainin
     if not np.isfinite(scores).all():
         raise TrainingSetError("a score of a held-out picture is not finite: nothing was learned")
     return float(roc_auc_score(np.repeat([0, 1], [len(probe), len(bad)]), scores))
-
-
-def _parts(whole: Assembly, pictures: PictureSet, progress: Progress, stage: Stage) -> PartScores:
-    found: list[PartScores] = []
-    done = 0
-    progress(stage, done, len(pictures))
-    for chunk in pictures.chunks(_PICTURES_PER_CHUNK):
-        prepared = prepare(chunk, device=whole.device)
-        found.append(part_scores(whole.extractor, whole.flow, prepared, whole.views, local=whole.local))
-        done += len(chunk)
-        progress(stage, done, len(pictures))
-    local = [each.local for each in found if each.local is not None]
-    return PartScores(
-        np.concatenate([each.flow for each in found]),
-        np.concatenate(local) if local else None,
-        sum(each.views_s for each in found),
-        sum(each.features_s for each in found),
-        sum(each.flow_s for each in found),
-    )

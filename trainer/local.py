@@ -14,13 +14,13 @@ from scorer.detector import CELLS, FINE, LocalModel, LocalSpec, local_features
 from trainer.images import PictureSet
 from trainer.presets import LocalRecipe
 from trainer.pretrain.defects import TRAINING_KINDS
+from trainer.pretrain.objectives import COVERED
 from trainer.progress import Stage
 from trainer.synthetic import cell_cover, squares, to_tensor, with_defects
 from trainer.training import TrainingRun
 
 _PICTURES_PER_CHUNK = 8
 _DEFECTIVE, _CLEAN = 64, 48  # cells of a picture that the defect map learns from, at most
-_COVERED = 0.03  # share of a cell from which on it counts as defective; less is neither
 _SHRINKAGE = 0.02  # of the whitened axes, in mean variances of a feature
 _BORROWED = 10.0  # pictures' worth of what is usual anywhere, in what is usual at a place
 _LEAST_DEVIATION = 1e-5
@@ -82,7 +82,7 @@ def _twin_cells(run: TrainingRun, pictures: list[RgbPicture], rounds: int, rng: 
         features = _features(run, twins).flatten(1, 2)
         for each, cover in zip(features, cell_cover(changed, CELLS).flatten(1).numpy(), strict=True):
             for cells, most, defective in (
-                (np.flatnonzero(cover >= _COVERED), _DEFECTIVE, True),
+                (np.flatnonzero(cover >= COVERED), _DEFECTIVE, True),
                 (np.flatnonzero(cover == 0), _CLEAN, False),
             ):
                 found[defective].append(each[torch.from_numpy(rng.permutation(cells)[:most])])

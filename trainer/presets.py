@@ -10,7 +10,9 @@ MAX_BANK_VIEWS = 400_000  # 1.2 GB of features: larger sets get fewer views a pi
 
 @dataclass(frozen=True)
 class LocalRecipe:
-    """How a local model is fitted; chosen on families and kinds of defects that were held out of pretraining.
+    """How a local model is fitted.
+
+    That there is one was decided on families and kinds of defects held out of pretraining; its numbers are the first tried.
 
     Attributes:
         pictures: Training pictures that are looked at, at most: they bound time and memory.

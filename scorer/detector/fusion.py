@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 PARTS = ("flow", "unlikeness", "defects")
 WEIGHTS = (0.25, 1.0, 1.0)
-"""Chosen on families and kinds of defects that were held out of pretraining: the flow sees what is wrong all over a picture,
-and adds noise where a defect is small."""
+"""The flow sees what is wrong all over a picture, and adds noise where a defect is small.
+
+On synthetic defects (eight held-out products, and good tiles that were not learned from) a flow of weight 0 did better on
+average than one of 0.5, and that better than 1. A quarter lies between the first two, for defects that are not small; it was
+not measured by itself.
+"""
 
 _NORMAL = 1.4826  # deviations of a normal distribution in one median absolute deviation
 _LEAST_SPREAD = 1e-3

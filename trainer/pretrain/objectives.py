@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _CELL_PX, _STEP_PX, _FIRST_PX = 24, 16, 3  # what a position of the feature map before the last pooling sees best
-_COVERED = 0.03  # share of a cell from which on it counts as defective; less is neither
+COVERED = 0.03  # share of a cell from which on it counts as defective; less is neither
 _SHARED = 0.5  # share of the spread over all programs in a program's own, which a few pictures estimate badly
 
 
@@ -26,8 +26,17 @@ def position_loss(logits: Tensor, changed: Tensor) -> Tensor:
         logits: (N, s, s) float32.
         changed: (N, S, S) float32, 1 where a picture was changed.
     """
-    share = cell_shares(changed)
-    target, weight = (share >= _COVERED).float(), ((share >= _COVERED) | (share == 0)).float()
+    return cell_loss(logits, cell_shares(changed))
+
+
+def cell_loss(logits: Tensor, share: Tensor) -> Tensor:
+    """Cross entropy of finding the cells of which a share was changed; those with less than counts are left out.
+
+    Args:
+        logits: (N, s, s) float32.
+        share: (N, s, s) float32, in [0, 1].
+    """
+    target, weight = (share >= COVERED).float(), ((share >= COVERED) | (share == 0)).float()
     rare = torch.where(target > 0, 4.0, 1.0)  # few positions show a defect
     losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (losses * weight * rare).sum() / (weight * rare).sum()

@@ -145,11 +145,15 @@ class PretrainingRun:
 
 
 def learning_rate(recipe: Recipe, spent: float) -> float:
-    """Rise in the first part of the run, then fall to zero along half a cosine; `spent` is a share in [0, 1]."""
-    if spent < recipe.warm_up:
-        return recipe.learning_rate * (0.05 + 0.95 * spent / recipe.warm_up)
-    share = (spent - recipe.warm_up) / (1 - recipe.warm_up)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    """The learning rate when a share `spent`, in [0, 1], of the run is over."""
+    return recipe.learning_rate * share_of_rate(spent, recipe.warm_up)
+
+
+def share_of_rate(spent: float, warm_up: float) -> float:
+    """Rise in the first part of a run, then fall to zero along half a cosine; both arguments are shares in [0, 1]."""
+    if spent < warm_up:
+        return 0.05 + 0.95 * spent / warm_up
+    return 0.5 * (1 + math.cos(math.pi * min((spent - warm_up) / (1 - warm_up), 1.0)))
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
