@@ -126,8 +126,8 @@ def evaluate(
     if paper != (report_file is not None):
         raise SettingsError("--paper and --report FILE.md go together")
     adapt_minutes = minutes_of_adaptation(adapt)
-    if paper and (adapt_minutes or extractor == "auto"):
-        raise SettingsError("a report is of one extractor: --paper goes with neither --adapt nor --extractor auto")
+    if paper and extractor == "auto":
+        raise SettingsError("a report is of one extractor: --paper does not go with --extractor auto")
     with _detector_errors():
         extractors, device = _extractors_and_device(settings, extractor)
     if report_file is not None:
@@ -149,6 +149,7 @@ def evaluate(
                     others=tuple(together or ()),
                     photographs=photographs,
                     ganomaly=ganomaly,
+                    adapt_minutes=adapt_minutes,
                 ),
                 kept=settings.data_dir.resolve() / "evaluations",
                 device=device,

@@ -1,8 +1,10 @@
 """Flows and baselines on one split, each trained once and remembered."""
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from scorer.detector import (
     prepare,
     score_views,
 )
+from trainer.adaptation import AdaptationBudget, adapt
 from trainer.assembly import part_off_places
 from trainer.baselines import BASELINES, baseline_scores
 from trainer.local import fit_local
@@ -129,6 +132,25 @@ class Bench:
             known = np.column_stack([fused, by_local])[len(probe) :].T
             self.store.write(key, known)
         return dict(zip(DETECTOR_ROWS, known, strict=True))
+
+    def adapted_scores(self, split: Split, seed: int, minutes: float) -> NDArray[np.float64]:
+        """Score the test pictures by the whole detector on an extractor that was tuned to the split's pictures: (N,) float64.
+
+        The extractor is tuned to what the detector learns from, without the probe; its features are of no use to anybody else.
+        """
+        views = self.preset.scoring_views
+        key = {**self._trial(split, FULL, seed), "what": "adapted", "views": views, "minutes": minutes}
+        known = self.store.read(key)
+        if known is None:
+            learning = split.train[part_off_places(len(split.train), seed)[0]]
+            run = TrainingRun(self.preset, self.extractor, seed, self.device, self.progress)
+            pictures = self.labelled.pictures.subset(learning.tolist())
+            adapted = adapt(run, pictures, AdaptationBudget(60 * minutes))
+            with tempfile.TemporaryDirectory() as folder:
+                bench = replace(self, extractor=adapted, store=ArrayStore(Path(folder)), _banks={}, _locals={})
+                known = bench.detector_scores(split, seed)[DETECTOR_ROWS[0]]
+            self.store.write(key, known)
+        return known
 
     def baselines(self, split: Split, seed: int) -> dict[str, NDArray[np.float64]]:
         """Score the test pictures by each baseline, on the flow's features: by name, (N,) float64."""

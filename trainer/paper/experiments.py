@@ -20,6 +20,7 @@ _Result = TypeVar("_Result")
 
 DIFFERNET = "DifferNet"
 GANOMALY = "GANomaly"
+ADAPTED = "differline, adapted"
 DIFFERLINE = DETECTOR_ROWS[0]
 SUBSETS = (16, 32, 64, 128)  # figure 7 of the paper
 SUBSET_DRAWS = 3
@@ -48,6 +49,7 @@ class Plan:
         views_max: The largest step of views in table 3.
         photometry: Whether photometric choices are measured, each with a bank of its own.
         ganomaly: Whether GANomaly is trained beside the other methods.
+        adapt_minutes: Minutes of adaptation of an extractor to each split, as a row beside the detector's; 0 for none.
     """
 
     splits: tuple[Split, ...]
@@ -55,6 +57,7 @@ class Plan:
     views_max: int
     photometry: bool = False
     ganomaly: bool = False
+    adapt_minutes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,12 @@ class _Trials:
     def __init__(self, bench: Bench, plan: Plan, statistics: PictureStatistics, progress: Progress) -> None:
         self._bench, self._plan, self._statistics, self._progress = bench, plan, statistics, progress
         self._scoring = bench.preset.scoring_views
+        self._adapts = plan.adapt_minutes > 0 and bench.preset.local is not None
         self._steps = [step for step in VIEW_STEPS if step <= plan.views_max]
         self._done, self._draw = 0, 0
         extras = len(ABLATIONS) + len(PHOTOMETRY) * plan.photometry + plan.ganomaly
         detectors = sum(len(self._detector_seeds(split)) for split in plan.splits)
+        extras += self._adapts
         self._total = len(plan.splits) * (1 + len(plan.seeds) + extras) + detectors + SUBSET_DRAWS * (len(SUBSETS) + 1)
         progress(Stage.TRIALS, 0, self._total)
 
@@ -121,6 +126,10 @@ class _Trials:
         for seed in self._detector_seeds(split):
             for name, scores in self._told(split, partial(self._bench.detector_scores, split, seed)).items():
                 found.append(self._outcome(name, Kind.MEASURED, split, seed, scores))
+        if self._adapts:
+            seed = self._detector_seeds(split)[0]
+            scores = self._told(split, lambda: self._bench.adapted_scores(split, seed, self._plan.adapt_minutes))
+            found.append(self._outcome(ADAPTED, Kind.MEASURED, split, seed, scores))
         baselines = self._told(split, lambda: self._bench.baselines(split, first))
         for name, scores in baselines.items():
             found.append(self._outcome(BASELINE_TITLES[name], Kind.MEASURED, split, first, scores))

@@ -195,12 +195,22 @@ def _how(report: PaperReport) -> str:
         "- Every picture has views of its own, the same ones for all splits and seeds; a seed is that of the flow's "
         "weights and of the order of the views.\n"
         "- GANomaly, where it was measured, has anomalib's defaults at 64 px and 30 epochs.\n"
+        f"{_adapted(report)}"
         "- 1-NN (PCA to 64 dimensions, z-scored) and one-class SVM see the flow's features; nothing is tuned.\n"
         "- Recall without a false alarm: share of the defects above every good test picture; it falls with the number of good "
         "ones.\n"
         "- Sharpness is the log variance of the Laplacian at 448 px; pixel correlation is taken at 32 x 32 px, grey.\n"
         f"- Seeds {', '.join(map(str, report.seeds))}; {report.seconds:.0f} s, less what was kept of an earlier run."
         f"{skipped}"
+    )
+
+
+def _adapted(report: PaperReport) -> str:
+    if not report.adapt_minutes:
+        return ""
+    return (
+        f"- The row *adapted*: the extractor was tuned to what the detector learns from for {report.adapt_minutes:g} minutes, "
+        "on every split anew; one seed a split.\n"
     )
 
 

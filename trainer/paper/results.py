@@ -49,6 +49,7 @@ class PaperReport(BaseModel):
         views: Views behind a score.
         training_views: Views of each training picture.
         seeds: Seeds of the flows.
+        adapt_minutes: Minutes in which an extractor was tuned to each split; 0 where none was.
         splits: How many splits, by protocol.
         table2: Methods and controls.
         table3: DifferNet with something left out, and with other numbers of views.
@@ -72,6 +73,7 @@ class PaperReport(BaseModel):
     views: int
     training_views: int
     seeds: tuple[int, ...]
+    adapt_minutes: float = 0.0
     splits: dict[str, int]
     table2: tuple[Row, ...]
     table3: tuple[Row, ...]

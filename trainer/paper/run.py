@@ -46,6 +46,7 @@ class Order:
         heatmaps: Splits whose heatmaps are compared with masks.
         others: Folders of other products in the same layout, learned together with the first in one flow.
         ganomaly: Whether GANomaly is trained as a row of Table 2; it needs the extra of that name.
+        adapt_minutes: Minutes of adaptation on each split, as a row beside the detector's; 0 for none.
         photographs: Whether figure 8 shows the pictures themselves beside masks and heatmaps.
     """
 
@@ -58,6 +59,7 @@ class Order:
     others: tuple[Path, ...] = ()
     photographs: bool = True
     ganomaly: bool = False
+    adapt_minutes: float = 0.0
 
 
 def paper_report(
@@ -100,7 +102,12 @@ def paper_report(
     labelled = read_labelled(folder, order.groups, max_pixels, progress)
     grouped = grouped_splits(labelled, order.splits) if labelled.groups is not None else ()
     plan = Plan(
-        (*grouped, given_split(labelled)), tuple(range(order.seeds)), order.views_max, order.photometry, order.ganomaly
+        splits=(*grouped, given_split(labelled)),
+        seeds=tuple(range(order.seeds)),
+        views_max=order.views_max,
+        photometry=order.photometry,
+        ganomaly=order.ganomaly,
+        adapt_minutes=order.adapt_minutes,
     )
     store = ArrayStore(kept / extractor.sha256[:16])
     bench = Bench(labelled, extractor, preset, store, torch.device(device), progress)
@@ -123,6 +130,7 @@ def paper_report(
         views=preset.scoring_views,
         training_views=preset.bank_views,
         seeds=plan.seeds,
+        adapt_minutes=order.adapt_minutes,
         splits={name: sum(split.protocol == name for split in plan.splits) for name in _protocols(plan)},
         table2=rows(measured.methods),
         table3=rows(measured.ablations, full),

@@ -14,7 +14,7 @@ from trainer.paper import bench as bench_module
 from trainer.paper import multimodal as multimodal_module
 from trainer.paper.results import PaperReport
 from trainer.paper.run import Order, paper_report, reduced
-from trainer.presets import COMPACT, Preset
+from trainer.presets import COMPACT, LocalRecipe, Preset
 
 PNG = b"\x89PNG"
 
@@ -122,6 +122,21 @@ def test_bars_make_the_pictures_darker_and_the_report_says_so_first(written: tup
     report, file = written
     assert any("mean brightness alone separates" in mark and "100 AUROC" in mark for mark in report.marks)
     assert file.read_text().index("mean brightness alone") < file.read_text().index("## Table 2")
+
+
+def test_a_detector_with_a_local_model_has_rows_of_its_own_and_one_on_an_adapted_extractor(
+    folder: Path, tiny: Preset, extractor: Extractor, tmp_path: Path
+) -> None:
+    preset = replace(tiny, local=LocalRecipe(pictures=4, twins=8, steps=20, defective=32, clean=64))
+    order = Order(groups=folder / "parts.csv", splits=1, seeds=1, views_max=1, heatmaps=0, adapt_minutes=0.02)
+    report = paper_report(folder, tmp_path / "parts.md", preset, extractor, order, kept=tmp_path / "kept")
+    found = {row.method: row.grouped for row in report.table2}
+    assert list(found)[:5] == ["DifferNet", "differline", "unlikeness alone", "defect map alone", "differline, adapted"]
+    adapted = found["differline, adapted"]
+    assert adapted is not None
+    assert adapted.auroc.count == 1
+    assert adapted.auroc.mean > 0.9  # black bars on grey
+    assert "for 0.02 minutes" in (tmp_path / "parts.md").read_text()
 
 
 def test_a_second_report_computes_nothing_twice_and_other_weights_everything(
