@@ -109,8 +109,8 @@ class Judge:
                 judgements[index] = Judgement(VerdictState.NO_VERDICT, NoVerdictReason.SCORE_NOT_FINITE, model)
                 continue
             state = VerdictState.DEFECT if scores.defect[place] else VerdictState.GOOD
-            p_value = float(scores.p_value[place])
-            judgements[index] = Judgement(state, None, model, score, p_value, scores.views, share_ms, self.clock())
+            p_value, views = float(scores.p_value[place]), int(scores.views[place])
+            judgements[index] = Judgement(state, None, model, score, p_value, views, share_ms, self.clock())
         return judgements
 
     def _heatmaps(self, frames: Sequence[DecodedFrame], judgements: Sequence[Judgement]) -> list[HeatmapRow]:

@@ -15,7 +15,16 @@ from scorer.detector.artifact import (
     save_artifact,
 )
 from scorer.detector.calibration import Calibration, calibrate, pictures_needed
-from scorer.detector.detector import VIEWS_PER_CHUNK, Detector, PartScores, Scores, ViewFeatures, extract, part_scores
+from scorer.detector.detector import (
+    VIEWS_PER_CHUNK,
+    Detector,
+    PartScores,
+    Scores,
+    ViewFeatures,
+    extract,
+    part_scores,
+    score_together,
+)
 from scorer.detector.devices import choose_device
 from scorer.detector.errors import ArtifactRefusedError, CalibrationError, DetectorError, ExtractorError
 from scorer.detector.extractor import (
@@ -93,5 +102,6 @@ __all__ = [
     "render",
     "save_artifact",
     "save_extractor",
+    "score_together",
     "score_views",
 ]

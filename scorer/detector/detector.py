@@ -32,7 +32,7 @@ class Scores:
             there is none.
         p_value: (N,) float64, share of defect-free pictures that look as unlikely; NaN where there is no score.
         defect: (N,) bool, score above the threshold.
-        views: Views looked at per picture.
+        views: (N,) int64, how many views of each were looked at.
         views_s: Seconds spent on making views.
         features_s: Seconds spent in the extractor.
         flow_s: Seconds spent in flow and local model.
@@ -41,7 +41,7 @@ class Scores:
     score: NDArray[np.float64]
     p_value: NDArray[np.float64]
     defect: NDArray[np.bool_]
-    views: int
+    views: NDArray[np.int64]
     views_s: float
     features_s: float
     flow_s: float
@@ -159,7 +159,8 @@ class Detector:
         fusion = self.manifest.fusion
         score = parts.flow if fusion is None else fusion(parts.side_by_side())
         p_value, defect = self.calibration.p_values(score), self.calibration.is_defect(score)
-        return Scores(score, p_value, defect, plan.count, parts.views_s, parts.features_s, parts.flow_s)
+        views = np.full(len(score), plan.count)
+        return Scores(score, p_value, defect, views, parts.views_s, parts.features_s, parts.flow_s)
 
     def heatmap(self, pictures: Sequence[NDArray[np.uint8]] | Tensor) -> NDArray[np.float32]:
         """Say where pictures are unlikely, on the model's absolute scale.
@@ -182,6 +183,18 @@ class Detector:
 
     def _prepared(self, pictures: Sequence[NDArray[np.uint8]] | Tensor) -> Tensor:
         return pictures if isinstance(pictures, Tensor) else self.prepare(pictures)
+
+
+def score_together(groups: Sequence[tuple[Detector, Sequence[NDArray[np.uint8]]]]) -> list[Scores]:
+    """Score pictures of several products, each by its own detector.
+
+    Args:
+        groups: A detector and its pictures, (H, W, 3) uint8 RGB each; a product a group.
+
+    Returns:
+        The scores of each group, in the order of the groups.
+    """
+    return [detector.score(pictures) for detector, pictures in groups]
 
 
 def part_scores(

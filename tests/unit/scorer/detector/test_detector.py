@@ -17,7 +17,7 @@ def test_score_is_the_mean_negative_log_prior_over_views(detector: Detector, pic
     expected = -standard.log_prob(z.double()).sum(dim=1).view(3, 3).mean(dim=1)
     scores = detector.score(pictures)
     assert scores.score.dtype == np.float64
-    assert scores.views == 3
+    assert scores.views.tolist() == [3] * len(scores.score)
     np.testing.assert_allclose(scores.score, expected.numpy(), rtol=1e-6)
 
 
@@ -59,7 +59,7 @@ def test_no_pictures_no_scores(detector: Detector) -> None:
 
 def test_other_views_can_be_measured(detector: Detector, pictures: Pictures) -> None:
     scores = detector.score(pictures, ViewPlan(count=1))
-    assert scores.views == 1
+    assert scores.views.tolist() == [1] * len(scores.score)
     assert scores.features_s > 0
 
 
