@@ -112,6 +112,13 @@ class Settings(BaseSettings):
     )
     archive_sample: int = Field(50, ge=1, description="of the GOOD frames, one in this many is kept in the archive")
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …")
+    arithmetic: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="what the extractor computes in; `auto`: bfloat16 where the processor or GPU has instructions for it",
+    )
+    early_exit: bool = Field(
+        True, description="look at few views first, and at more only where they could change the verdict"
+    )
     cpu_threads: int = Field(0, ge=0, description="threads of the scorer and trainer; 0: torch's choice")
     cpu_share: float = Field(
         1.0,

@@ -88,7 +88,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from infra.live import LiveState
     from infra.store.connect import open_database
     from infra.telemetry import get_logger
-    from scorer.detector import DetectorError, choose_device
+    from scorer.detector import DetectorError, choose_arithmetic, choose_device
     from scorer.gaps import GapAlarm
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
@@ -103,9 +103,11 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     database = open_database(engines.database_url)
     try:
         device = choose_device(settings.device)
+        arithmetic = choose_arithmetic(settings.arithmetic, device)
     except DetectorError as error:
         raise SettingsError(str(error)) from error
-    shelf = ModelShelf(database, ArtifactLoader(device, settings.extractor, settings.extractor_seed), log)
+    load = ArtifactLoader(device, settings.extractor, settings.extractor_seed, arithmetic)
+    shelf = ModelShelf(database, load, log)
     return Worker(
         name=name,
         settings=settings,

@@ -98,7 +98,8 @@ class Judge:
         judgements = [Judgement(VerdictState.NO_VERDICT, frame.unusable) for frame in frames]
         if not usable:
             return judgements
-        scores = model.detector.score([frames[index].picture for index in usable])
+        pictures = [frames[index].picture for index in usable]
+        scores = model.detector.score(pictures, early_exit=self.settings.early_exit)
         self.stages.views += scores.views_s
         self.stages.features += scores.features_s
         self.stages.flow += scores.flow_s

@@ -44,10 +44,12 @@ class ArtifactLoader:
         device: Where detectors compute.
         weights: The `extractor` setting; a file of weights is only known by it.
         seed: The `extractor_seed` setting.
+        arithmetic: What extractors compute in.
     """
 
-    def __init__(self, device: torch.device, weights: str, seed: int) -> None:
+    def __init__(self, device: torch.device, weights: str, seed: int, arithmetic: torch.dtype = torch.float32) -> None:
         self._device = device
+        self._arithmetic = arithmetic
         self._weights = weights
         self._seed = seed
         self._extractors: dict[str, Extractor] = {}
@@ -61,6 +63,8 @@ class ArtifactLoader:
         folder = Path(row.folder)
         extractor = self._extractor_of(read_manifest(folder).extractor)
         detector = load_artifact(folder, row.flow_sha256, row.manifest_sha256, self._device, extractor)
+        if detector.extractor.arithmetic != self._arithmetic:
+            detector.extractor.computing_in(self._arithmetic)
         if detector.extractor.name != ADAPTED:  # those are of one model each: kept, they would pile up refit by refit
             self._extractors[detector.extractor.sha256] = detector.extractor
         return detector

@@ -223,15 +223,17 @@ def _extractors_and_device(settings: "Settings", asked: str | None) -> "tuple[li
     """The extractor asked for, or of the settings; with `auto`, all that are at hand."""
     import torch
 
-    from scorer.detector import choose_device, extractors_at_hand, load_extractor
+    from scorer.detector import choose_arithmetic, choose_device, extractors_at_hand, load_extractor
 
     if settings.cpu_threads:
         torch.set_num_threads(settings.cpu_threads)
+    device = choose_device(settings.device)
     if asked == "auto":
         extractors = extractors_at_hand(settings.extractor, settings.extractor_seed)
     else:
         extractors = [load_extractor(asked or settings.extractor, settings.extractor_seed)]
-    return extractors, choose_device(settings.device)
+    arithmetic = choose_arithmetic(settings.arithmetic, device)
+    return [extractor.computing_in(arithmetic) for extractor in extractors], device
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from infra.errors import PretrainingError, SettingsError, TrainingSetError
 from infra.pictures import RgbPicture
-from scorer.detector import ADAPTED, FINE, Extractor
+from scorer.detector import ADAPTED, FINE, Extractor, has_fast_bfloat16
 from trainer.images import PictureSet
 from trainer.pretrain.defects import TRAINING_KINDS, add_defect
 from trainer.pretrain.objectives import cell_loss
 from trainer.pretrain.pretrain import half_precision
-from trainer.pretrain.run import has_fast_bfloat16, share_of_rate
+from trainer.pretrain.run import share_of_rate
 from trainer.progress import Stage
 from trainer.synthetic import cell_cover, squares
 from trainer.training import TrainingRun
@@ -106,7 +106,7 @@ def adapt(run: TrainingRun, pictures: PictureSet, budget: AdaptationBudget) -> E
     except (RuntimeError, ValueError, PretrainingError) as error:
         raise TrainingSetError(f"adaptation stopped: {' '.join(str(error).split())}") from error
     run.progress(Stage.ADAPT, round(budget.seconds), round(budget.seconds), f"{steps} steps")
-    return Extractor(weights, ADAPTED)
+    return Extractor(weights, ADAPTED).computing_in(run.extractor.arithmetic)
 
 
 class _Network(nn.Module):

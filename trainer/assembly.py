@@ -15,9 +15,11 @@ from scorer.detector import (
     Fusion,
     LocalModel,
     PartScores,
+    Subject,
     ViewPlan,
-    part_scores,
+    look,
     prepare,
+    views_per_chunk,
 )
 from trainer.images import PictureSet, drawn_pictures
 from trainer.local import fit_local
@@ -73,17 +75,11 @@ class Assembly:
         progress(stage, done, len(pictures))
         for chunk in pictures.chunks(_PICTURES_PER_CHUNK):
             prepared = prepare(chunk, device=self.device)
-            found.append(part_scores(self.extractor, self.flow, prepared, self.views, local=self.local))
+            subject = Subject(self.extractor, self.flow, self.local, prepared, self.views)
+            found += look([subject], views_per_chunk(self.device))
             done += len(chunk)
             progress(stage, done, len(pictures))
-        local = [each.local for each in found if each.local is not None]
-        return PartScores(
-            np.concatenate([each.flow for each in found]),
-            np.concatenate(local) if local else None,
-            sum(each.views_s for each in found),
-            sum(each.features_s for each in found),
-            sum(each.flow_s for each in found),
-        )
+        return PartScores.joined(found)
 
     def score(self, parts: PartScores) -> NDArray[np.float64]:
         """Make one score a picture of what the parts say: (N,) float64."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from infra.errors import TrainingSetError
 from scorer.detector import (
@@ -15,6 +16,7 @@ from scorer.detector import (
     Calibration,
     CalibrationError,
     Detector,
+    EarlyExit,
     Extractor,
     ExtractorIdentity,
     Manifest,
@@ -128,7 +130,8 @@ def fit(
     choice = fit_parts(training, runs, adapt_minutes)
     taken = choice.taken
     fit_s = clock.lap()
-    calibration = _calibrate(taken, held_out, false_alarm_rate, progress)
+    held_out_parts = taken.parts(held_out, progress, Stage.CALIBRATION)
+    calibration = _calibrate(taken.score(held_out_parts), false_alarm_rate)
     manifest = Manifest(
         product=product,
         preset=preset.name,
@@ -138,6 +141,7 @@ def fit(
         fusion=taken.fusion,
         evidence=taken.evidence,
         views=taken.views,
+        early_exit=EarlyExit.calibrate(held_out_parts.by_view),
         heatmap_views=preset.heatmap_plan(seed),
         training_sha256=tuple(picture.sha256 for picture in training.pictures),
         calibration_sha256=tuple(picture.sha256 for picture in held_out.pictures),
@@ -188,8 +192,7 @@ def _detector(manifest: Manifest, taken: Assembly) -> Detector:
     return Detector(manifest, taken.extractor, taken.flow, taken.device, local=taken.local)
 
 
-def _calibrate(taken: Assembly, held_out: PictureSet, rate: float, progress: Progress) -> Calibration:
-    scores = taken.score(taken.parts(held_out, progress, Stage.CALIBRATION))
+def _calibrate(scores: NDArray[np.float64], rate: float) -> Calibration:
     try:
         return calibrate(scores, rate)
     except CalibrationError as error:

@@ -100,9 +100,8 @@ def train_flow(run: TrainingRun, bank: Tensor) -> tuple[Flow, float]:
         flow.standardize_by(rows)
     flow, rows = flow.to(device).train(), rows.to(device)
     spread = preset.noise * rows.std(dim=0)
-    optimiser = torch.optim.Adam(
-        [weight for weight in flow.parameters() if weight.requires_grad], lr=preset.learning_rate
-    )
+    weights = [weight for weight in flow.parameters() if weight.requires_grad]
+    optimiser = torch.optim.Adam(weights, lr=preset.learning_rate, fused=True)
     generator = torch.Generator().manual_seed(run.seed)
     loss = math.nan
     run.progress(Stage.FIT, 0, preset.epochs)

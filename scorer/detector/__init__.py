@@ -15,17 +15,9 @@ from scorer.detector.artifact import (
     save_artifact,
 )
 from scorer.detector.calibration import Calibration, calibrate, pictures_needed
-from scorer.detector.detector import (
-    VIEWS_PER_CHUNK,
-    Detector,
-    PartScores,
-    Scores,
-    ViewFeatures,
-    extract,
-    part_scores,
-    score_together,
-)
-from scorer.detector.devices import choose_device
+from scorer.detector.detector import Detector, Scores, score_together
+from scorer.detector.devices import choose_arithmetic, choose_device, has_fast_bfloat16, views_per_chunk
+from scorer.detector.early_exit import EarlyExit
 from scorer.detector.errors import ArtifactRefusedError, CalibrationError, DetectorError, ExtractorError
 from scorer.detector.extractor import (
     ADAPTED,
@@ -42,6 +34,7 @@ from scorer.detector.flow import Flow, FlowSpec, loss_per_view
 from scorer.detector.fusion import PARTS, Fusion, in_parts
 from scorer.detector.local import CELLS, FINE, LocalModel, LocalSpec, local_features, local_heat, local_scores
 from scorer.detector.localization import HEATMAP_PX, heatmaps
+from scorer.detector.looking import VIEWS_PER_CHUNK, PartScores, Subject, ViewFeatures, extract, look
 from scorer.detector.manifest import FORMAT_VERSION, ExtractorIdentity, Manifest
 from scorer.detector.scoring import score_views
 from scorer.detector.views import ViewPlan, Views, make_views, prepare, render
@@ -68,6 +61,7 @@ __all__ = [
     "CalibrationError",
     "Detector",
     "DetectorError",
+    "EarlyExit",
     "Extractor",
     "ExtractorError",
     "ExtractorIdentity",
@@ -79,13 +73,16 @@ __all__ = [
     "Manifest",
     "PartScores",
     "Scores",
+    "Subject",
     "ViewFeatures",
     "ViewPlan",
     "Views",
     "calibrate",
+    "choose_arithmetic",
     "choose_device",
     "extract",
     "extractors_at_hand",
+    "has_fast_bfloat16",
     "heatmaps",
     "in_parts",
     "load_artifact",
@@ -93,9 +90,9 @@ __all__ = [
     "local_features",
     "local_heat",
     "local_scores",
+    "look",
     "loss_per_view",
     "make_views",
-    "part_scores",
     "pictures_needed",
     "prepare",
     "read_manifest",
@@ -104,4 +101,5 @@ __all__ = [
     "save_extractor",
     "score_together",
     "score_views",
+    "views_per_chunk",
 ]

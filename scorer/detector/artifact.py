@@ -139,6 +139,8 @@ def _parse_manifest(folder: Path, data: bytes) -> Manifest:
         raise ArtifactRefusedError(f"{folder}: manifest: {error}") from error
     if manifest.threshold != threshold:
         raise ArtifactRefusedError(f"{folder}: threshold {manifest.threshold} is not the calibration's, {threshold}")
+    if manifest.early_exit is not None and len(manifest.early_exit.usual) != manifest.views.count:
+        raise ArtifactRefusedError(f"{folder}: manifest: its early exit is of other views than its score")
     if manifest.scales_px != SCALES_PX:
         raise ArtifactRefusedError(f"{folder}: scales {manifest.scales_px} px, the extractor has {SCALES_PX} px")
     return manifest
@@ -146,7 +148,7 @@ def _parse_manifest(folder: Path, data: bytes) -> Manifest:
 
 def _check_version(folder: Path, version: int) -> None:
     if version not in READABLE_VERSIONS:
-        known = " and ".join(str(each) for each in READABLE_VERSIONS)
+        known = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
         raise ArtifactRefusedError(f"{folder}: format version {version} is unknown, this program reads {known}")
 
 

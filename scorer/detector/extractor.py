@@ -1,7 +1,8 @@
 """The frozen feature extractor: AlexNet's convolutions at three scales, pooled to one vector a view."""
 
+import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -40,6 +41,8 @@ class Extractor(nn.Module):
         name: Where the weights came from: `bundled`, `random`, `imagenet`, `adapted`, or `file:` and the file's name.
         seed: Seed of `random` weights; None for the others.
         sha256: SHA-256 over names, shapes and bytes of the weights, the same on every machine.
+        arithmetic: What the convolutions compute in: float32 or bfloat16.
+        convolutions: The weights as they came, float32.
     """
 
     mean: Tensor
@@ -50,13 +53,26 @@ class Extractor(nn.Module):
         self.name = name
         self.seed = seed
         self.sha256 = weights_sha256(weights)
+        self.arithmetic = torch.float32
         self.convolutions = _empty_convolutions()
         self.convolutions.load_state_dict(dict(weights), assign=True)
+        self.fast = self.convolutions
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(requires_grad=False)
         self.eval()
         self.to(memory_format=torch.channels_last)  # a quarter faster on CPUs, measured
+
+    def computing_in(self, arithmetic: torch.dtype) -> "Extractor":
+        """Compute in float32 or bfloat16 from now on; the weights that are saved and hashed stay as they are.
+
+        In bfloat16 products are summed in float32, and averages are taken in float32.
+        """
+        self.arithmetic = arithmetic
+        self.fast = self.convolutions
+        if arithmetic != torch.float32:
+            self.fast = copy.deepcopy(self.convolutions).to(arithmetic).requires_grad_(requires_grad=False)
+        return self
 
     def forward(self, views: Tensor) -> Tensor:
         """Turn views into features.
@@ -67,12 +83,29 @@ class Extractor(nn.Module):
         Returns:
             (N, 768) float32: 256 features at 448 px, then at 224 px, then at 112 px.
         """
-        scaled = ((views - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        pooled = [self.convolutions(scaled).mean(dim=(2, 3))]
-        for _ in SCALES_PX[1:]:
-            scaled = F.avg_pool2d(scaled, 2)  # each scale halves the one before: area averaging, no second resize
-            pooled.append(self.convolutions(scaled).mean(dim=(2, 3)))
-        return torch.cat(pooled, dim=1)
+        return torch.cat([_pooled(self.fast(scaled)) for scaled in _halved(self._normalised(views))], dim=1)
+
+    def exact(self, views: Tensor) -> Tensor:
+        """Features in float32, whatever the arithmetic: gradients of bfloat16 lose their direction on flat pictures."""
+        normal = ((views - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return torch.cat([_pooled(self.convolutions(scaled)) for scaled in _halved(normal)], dim=1)
+
+    def with_layers(self, views: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Turn views into features, and hand out the feature maps of three layers on the way, at 448 px and at 224 px.
+
+        Args:
+            views: (N, 3, 448, 448) float32 RGB in [0, 1].
+
+        Returns:
+            (N, 768) float32 as `forward` gives, and twice what `layers` gives.
+        """
+        kept: list[list[Tensor]] = []
+        pooled: list[Tensor] = []
+        for scaled in _halved(self._normalised(views)):
+            *layers, last = self._walk(scaled)
+            kept.append(layers)
+            pooled.append(_pooled(last))
+        return torch.cat(pooled, dim=1), kept[0], kept[1]
 
     def layers(self, pixels: Tensor) -> list[Tensor]:
         """Return the feature maps of three layers that have the same cells: after the second pooling, and behind conv 3 and 5.
@@ -81,17 +114,35 @@ class Extractor(nn.Module):
             pixels: (N, 3, S, S) float32 RGB in [0, 1].
 
         Returns:
-            (N, 192, s, s), (N, 384, s, s) and (N, 256, s, s) float32; s is 27 at 448 px, and 13 at 224 px.
+            (N, 192, s, s), (N, 384, s, s) and (N, 256, s, s) in the extractor's arithmetic; s is 27 at 448 px, 13 at 224 px.
         """
-        passed = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self._walk(self._normalised(pixels), _KEPT_LAYERS[-1])[: len(_KEPT_LAYERS)]
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        normal = (pixels - self.mean) / self.std
+        return normal.to(self.arithmetic).contiguous(memory_format=torch.channels_last)
+
+    def _walk(self, passed: Tensor, until: int | None = None) -> list[Tensor]:
+        """The maps of the kept layers, then what leaves the layer `until`, or the last one."""
         kept: list[Tensor] = []
-        for place, layer in enumerate(self.convolutions.children()):
+        for place, layer in enumerate(self.fast.children()):
             passed = layer(passed)
             if place in _KEPT_LAYERS:
                 kept.append(passed)
-            if place == _KEPT_LAYERS[-1]:
+            if place == until:
                 break
-        return kept
+        return [*kept, passed]
+
+
+def _halved(normal: Tensor) -> Iterator[Tensor]:
+    yield normal
+    for _ in SCALES_PX[1:]:
+        normal = F.avg_pool2d(normal, 2)  # each scale halves the one before: area averaging, no second resize
+        yield normal
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(2, 3), dtype=torch.float32)
 
 
 def load_extractor(weights: str, seed: int = 0) -> Extractor:

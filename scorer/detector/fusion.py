@@ -63,6 +63,23 @@ class Fusion(BaseModel):
         scale = np.array([standard.weight / standard.spread for standard in standards])
         return np.asarray(((scores - middle) * scale).sum(axis=1))
 
+    def bar(self, threshold: float, local: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Say which flow score brings a picture to a threshold, given what the local model says of it.
+
+        Args:
+            threshold: Of the fused score.
+            local: (N, 2) float64, scores of the local model.
+
+        Returns:
+            (N,) float64; infinite where no flow score can, minus infinite where each one does.
+        """
+        others = self(np.column_stack([np.full(len(local), self.flow.middle), local]))
+        left = threshold - others
+        if self.flow.weight == 0:
+            return np.where(left < 0, -np.inf, np.inf)
+        with np.errstate(over="ignore"):
+            return np.exp(self.flow.middle + left * self.flow.spread / self.flow.weight)
+
 
 def in_parts(flow: NDArray[np.float64], local: NDArray[np.float64]) -> NDArray[np.float64]:
     """Put the scores of N pictures side by side: the log of the flow's (N,), and the local model's (N, 2)."""

@@ -107,13 +107,24 @@ def local_features(extractor: Extractor, prepared: Tensor) -> Tensor:
         prepared: (N, 3, 448, 448) uint8.
 
     Returns:
-        (N, 27, 27, 1664) float32: three layers at 448 px, then the same at 224 px; each averaged over 3 x 3 cells.
+        (N, 27, 27, 1664) float32, as `cells_of` gives them.
     """
     pixels = prepared.float() / 255.0
-    fine = _cells(extractor.layers(pixels))
-    coarse = _cells(extractor.layers(F.avg_pool2d(pixels, 2)))
-    coarse = F.interpolate(coarse, size=(CELLS, CELLS), mode="bilinear", align_corners=False)
-    return torch.cat([fine, coarse], dim=1).permute(0, 2, 3, 1).contiguous()
+    return cells_of(extractor.layers(pixels), extractor.layers(F.avg_pool2d(pixels, 2)))
+
+
+def cells_of(fine: list[Tensor], coarse: list[Tensor]) -> Tensor:
+    """Put the layers of a picture side by side, cell by cell.
+
+    Args:
+        fine: Three layers at 448 px, as the extractor gives them.
+        coarse: The same at 224 px.
+
+    Returns:
+        (N, 27, 27, 1664) float32: first those at 448 px, then those at 224 px; each averaged over 3 x 3 cells.
+    """
+    wide = F.interpolate(_cells(coarse), size=(CELLS, CELLS), mode="bilinear", align_corners=False)
+    return torch.cat([_cells(fine), wide], dim=1).permute(0, 2, 3, 1).float().contiguous()
 
 
 def _cells(layers: list[Tensor]) -> Tensor:

@@ -49,7 +49,7 @@ def input_gradient(extractor: Extractor, flow: Flow, prepared: Tensor, views: Vi
     """Gradient of L at the pixels of the views, in one backward pass: (M, 3, 448, 448) float32."""
     with torch.inference_mode(mode=False), torch.enable_grad():
         pixels = render(prepared, views).detach().requires_grad_(True)
-        z, log_det = flow(extractor(pixels))
+        z, log_det = flow(extractor.exact(pixels))
         gradient: Tensor = torch.autograd.grad(loss_per_view(z, log_det).sum(), pixels)[0]
     return gradient
 

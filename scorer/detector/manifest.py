@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from scorer.detector.calibration import Calibration
+from scorer.detector.early_exit import EarlyExit
 from scorer.detector.extractor import SCALES_PX, Extractor
 from scorer.detector.flow import FlowSpec
 from scorer.detector.fusion import Fusion
 from scorer.detector.local import LocalSpec
 from scorer.detector.views import ViewPlan
 
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # 1 knows no local model and no weights of its own
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)  # 1 knows no local model and no weights of its own, 2 no early exit
 _LIBRARIES = ("torch", "torchvision", "FrEIA", "numpy", "opencv-python-headless", "safetensors")
 
 
@@ -58,6 +59,7 @@ class Manifest(BaseModel):
         evidence: AUROC on synthetic defects in pictures that nothing was learned from; None where it was not measured.
         files: SHA-256 of every other file of the artifact than `flow.safetensors` and this one, by name.
         views: Views behind a score, in calibration and in production alike.
+        early_exit: When a picture needs no more of them; None where all are always looked at.
         heatmap_views: Views behind a heatmap.
         training_sha256: SHA-256 of each training picture's file (of its pixels, where it never was a file).
         calibration_sha256: The same of the calibration pictures.
@@ -85,6 +87,7 @@ class Manifest(BaseModel):
     evidence: float | None = Field(None, ge=0, le=1)
     files: dict[str, str] = Field(default_factory=dict)
     views: ViewPlan
+    early_exit: EarlyExit | None = None
     heatmap_views: ViewPlan
     training_sha256: tuple[str, ...]
     calibration_sha256: tuple[str, ...]

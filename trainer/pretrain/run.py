@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from infra.errors import PretrainingError
+from scorer.detector import has_fast_bfloat16
 from trainer.pretrain.bank import Bank
 from trainer.pretrain.checkpoints import RunState, read_state, read_weights, write_checkpoint
 from trainer.pretrain.episodes import Episodes, episodes_ahead
@@ -154,10 +155,3 @@ def share_of_rate(spent: float, warm_up: float) -> float:
     if spent < warm_up:
         return 0.05 + 0.95 * spent / warm_up
     return 0.5 * (1 + math.cos(math.pi * min((spent - warm_up) / (1 - warm_up), 1.0)))
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether 16-bit multiplication is worth it: on GPUs, and on processors that have instructions for it."""
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    return device.type == "cuda"

@@ -26,6 +26,8 @@ from scorer.detector import (
 )
 from tests.unit.scorer.detector.conftest import make_detector, with_local_model
 
+EXIT = {"usual": [0.0, 0.0, 0.0], "steps": [2], "reach": [1.0], "floor": 0.1}
+
 
 @pytest.fixture
 def folder(detector: Detector, tmp_path: Path) -> Path:
@@ -130,7 +132,7 @@ def test_a_broken_flow_is_refused(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format_version": 3}, "format version 3 is unknown, this program reads 1 and 2"),
+        ({"format_version": 4}, "format version 4 is unknown, this program reads 1 to 3"),
         ({"architecture": {"blocks": 3}}, "architecture|missing"),
         ({"surplus": 1}, "surplus"),
         ({"product": None}, "product"),
@@ -142,6 +144,9 @@ def test_a_broken_flow_is_refused(
         ({"scales_px": [448]}, "scales"),
         ({"local": {}}, "a local model and a fusion go together"),
         ({"evidence": 1.5}, "evidence"),
+        ({"early_exit": {**EXIT, "usual": [0.0] * 8}}, "early exit is of other views"),
+        ({"early_exit": {**EXIT, "reach": []}}, "do not fit its views"),
+        ({"early_exit": {**EXIT, "steps": [2, 2], "reach": [1.0, 1.0]}}, "do not ascend"),
     ],
 )
 def test_a_broken_manifest_is_refused(

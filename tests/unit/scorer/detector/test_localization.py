@@ -11,7 +11,7 @@ from scorer.detector.localization import input_gradient
 class OneSpot(nn.Module):
     """Stands for the extractor: a feature that depends on bright pixels alone."""
 
-    def forward(self, views: Tensor) -> Tensor:
+    def exact(self, views: Tensor) -> Tensor:
         return (views.relu() ** 4).mean(dim=(1, 2, 3))[:, None].expand(-1, 4)
 
 
@@ -35,7 +35,7 @@ def test_heat_lies_where_the_cause_lies_after_rotating_back() -> None:
 
 def test_corners_are_not_darker_for_being_seen_less_often() -> None:
     class Sum(nn.Module):
-        def forward(self, views: Tensor) -> Tensor:
+        def exact(self, views: Tensor) -> Tensor:
             return views.sum(dim=(1, 2, 3))[:, None].expand(-1, 4) * 1e-4
 
     flow = Flow(FlowSpec(features=4, blocks=1, hidden=4, hidden_layers=1))
@@ -51,7 +51,7 @@ def test_corners_are_not_darker_for_being_seen_less_often() -> None:
 
 def test_channels_that_pull_in_opposite_directions_do_not_cancel() -> None:
     class RedAgainstGreen(nn.Module):
-        def forward(self, views: Tensor) -> Tensor:
+        def exact(self, views: Tensor) -> Tensor:
             return (views[:, 0] - views[:, 1] + 1.0).mean(dim=(1, 2))[:, None].expand(-1, 4)
 
     flow = Flow(FlowSpec(features=4, blocks=1, hidden=4, hidden_layers=1))
