@@ -25,7 +25,7 @@ from trainer.images import PictureSet, drawn_pictures
 from trainer.local import fit_local
 from trainer.pretrain.defects import HELD_OUT_KINDS
 from trainer.progress import Progress, Stage
-from trainer.synthetic import squares, with_defects
+from trainer.synthetic import squares, with_defects, with_turned
 from trainer.training import TrainingRun, train_flow, training_bank
 
 PROBE_SHARE = 5  # one training picture in five
@@ -115,7 +115,8 @@ def assemble(run: TrainingRun, parted: Parted) -> Assembly:
     bare = Assembly(extractor, flow, local, None, preset.scoring_plan(run.seed), run.device, final_loss, None)
     if not len(parted.probe):
         return bare
-    good = bare.parts(parted.probe, run.progress, Stage.PROBE)
+    probe = parted.probe if preset.local is None else with_turned(parted.probe, preset.local.few)
+    good = bare.parts(probe, run.progress, Stage.PROBE)
     whole = replace(bare, fusion=None if local is None else _fusion(good))
     return replace(whole, evidence=_evidence(whole, good, parted.probe, run))
 
@@ -136,7 +137,7 @@ def _evidence(whole: Assembly, good: PartScores, probe: PictureSet, run: Trainin
         raise TrainingSetError("no synthetic defect can be seen on these pictures: are they blank?")
     defective = drawn_pictures([twins[index] for index in seen])
     bad = whole.score(whole.parts(defective, run.progress, Stage.EVIDENCE))
-    scores = np.concatenate([whole.score(good), bad])
+    scores = np.concatenate([whole.score(good)[: len(probe)], bad])
     if not np.isfinite(scores).all():
         raise TrainingSetError("a score of a held-out picture is not finite: nothing was learned")
     return float(roc_auc_score(np.repeat([0, 1], [len(probe), len(bad)]), scores))

@@ -16,7 +16,7 @@ from trainer.presets import LocalRecipe
 from trainer.pretrain.defects import TRAINING_KINDS
 from trainer.pretrain.objectives import COVERED
 from trainer.progress import Stage
-from trainer.synthetic import cell_cover, squares, to_tensor, with_defects
+from trainer.synthetic import cell_cover, squares, to_tensor, with_defects, with_turned
 from trainer.training import TrainingRun
 
 _PICTURES_PER_CHUNK = 8
@@ -32,14 +32,14 @@ def fit_local(run: TrainingRun, recipe: LocalRecipe, pictures: PictureSet) -> Lo
     Args:
         run: Extractor, seed, device and who is told.
         recipe: How.
-        pictures: N pictures; of more than the recipe's, some are drawn by seed.
+        pictures: N pictures; of more than the recipe's, some are drawn by seed; of few, copies are added.
 
     Raises:
         TrainingSetError: The loss is not a number any more.
     """
     rng = np.random.default_rng([run.seed, 5])
     chosen = sorted(rng.permutation(len(pictures))[: recipe.pictures].tolist())
-    looked_at = list(squares(pictures.subset(chosen)))
+    looked_at = list(squares(with_turned(pictures.subset(chosen), recipe.few)))
     run.extractor.to(run.device)
     model = LocalModel(LocalSpec())
     fine, clean = _good_cells(run, looked_at, rng)

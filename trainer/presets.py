@@ -16,6 +16,7 @@ class LocalRecipe:
 
     Attributes:
         pictures: Training pictures that are looked at, at most: they bound time and memory.
+        few: With fewer training pictures, turned and mirrored copies are looked at as well, until there are about so many.
         twins: Pictures with synthetic defects in all, in whole rounds over the pictures; two rounds at least, 20 at most.
         cells: Cells that the Gaussian is taken from, at most.
         steps: Steps of the defect map.
@@ -27,6 +28,7 @@ class LocalRecipe:
     """
 
     pictures: int = 400
+    few: int = 64
     twins: int = 600
     cells: int = 25_000
     steps: int = 1200

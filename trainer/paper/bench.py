@@ -18,11 +18,14 @@ from scorer.detector import (
     Flow,
     Fusion,
     LocalModel,
+    PartScores,
+    Subject,
     heatmaps,
     in_parts,
     local_features,
     local_heat,
     local_scores,
+    look,
     prepare,
     score_views,
 )
@@ -37,6 +40,7 @@ from trainer.paper.splits import Split
 from trainer.paper.store import ArrayStore
 from trainer.presets import LocalRecipe, Preset
 from trainer.progress import Progress, Stage, silent
+from trainer.synthetic import with_turned
 from trainer.training import TrainingRun, train_flow
 
 DETECTOR_ROWS = ("differline", "unlikeness alone", "defect map alone")
@@ -118,18 +122,17 @@ class Bench:
         if self.preset.local is None:
             return {}
         views = self.preset.scoring_views
-        key = {**self._trial(split, FULL, seed), "what": "detector", "views": views}
+        key = {**self._trial(split, FULL, seed), "what": "detector, copies of few", "views": views}
         known = self.store.read(key)
         if known is None:
             learning, probe = (split.train[places] for places in part_off_places(len(split.train), seed))
-            part = Split(split.protocol, split.number, learning, np.concatenate([probe, split.test]))
-            by_view = self.flow_scores(part, FULL, seed, views)
+            part = Split(split.protocol, split.number, learning, split.test)
             local = self._local(learning, seed)
             maps = [local(cells) for cells in self._cells(part.test)]
             by_local = torch.cat([local_scores(*both) for both in maps]).numpy()
-            scores = in_parts(by_view.mean(axis=1), by_local)
-            fused = Fusion.fit(scores[: len(probe)])(scores)
-            known = np.column_stack([fused, by_local])[len(probe) :].T
+            fusion = self._fusion(part, probe, local, seed)
+            fused = fusion(in_parts(self.flow_scores(part, FULL, seed, views).mean(axis=1), by_local))
+            known = np.column_stack([fused, by_local]).T
             self.store.write(key, known)
         return dict(zip(DETECTOR_ROWS, known, strict=True))
 
@@ -139,7 +142,7 @@ class Bench:
         The extractor is tuned to what the detector learns from, without the probe; its features are of no use to anybody else.
         """
         views = self.preset.scoring_views
-        key = {**self._trial(split, FULL, seed), "what": "adapted", "views": views, "minutes": minutes}
+        key = {**self._trial(split, FULL, seed), "what": "adapted, copies of few", "views": views, "minutes": minutes}
         known = self.store.read(key)
         if known is None:
             learning = split.train[part_off_places(len(split.train), seed)[0]]
@@ -214,6 +217,17 @@ class Bench:
             recipe = self.preset.local or LocalRecipe()
             self._locals[key] = fit_local(run, recipe, self.labelled.pictures.subset(learning.tolist()))
         return self._locals[key]
+
+    def _fusion(self, part: Split, probe: NDArray[np.int64], local: LocalModel, seed: int) -> Fusion:
+        """Take the scales of the fusion from the probe, turned as well where it is small."""
+        flow, plan = self.flow(part, FULL, seed), self.preset.scoring_plan(seed)
+        recipe = self.preset.local or LocalRecipe()
+        pictures = with_turned(self.labelled.pictures.subset(probe.tolist()), recipe.few)
+        found = [
+            look([Subject(self.extractor, flow, local, prepare(chunk, device=self.device), plan)])[0]
+            for chunk in pictures.chunks(PICTURES_PER_CHUNK)
+        ]
+        return Fusion.fit(PartScores.joined(found).side_by_side())
 
     def _cells(self, indices: NDArray[np.int64]) -> Iterator[Tensor]:
         """Features of the cells of pictures, a few at a time: (n, 27, 27, 1664) each."""

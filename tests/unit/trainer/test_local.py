@@ -11,9 +11,10 @@ from trainer.images import PictureSet, drawn_pictures
 from trainer.local import fit_local
 from trainer.presets import LocalRecipe, Preset
 from trainer.progress import Stage
+from trainer.synthetic import with_turned
 from trainer.training import TrainingRun
 
-QUICK = LocalRecipe(pictures=10, twins=20, cells=3000, steps=60, defective=64, clean=192)
+QUICK = LocalRecipe(pictures=10, few=1, twins=20, cells=3000, steps=60, defective=64, clean=192)
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,18 @@ def test_a_loss_that_is_no_number_is_one_clear_line(run: TrainingRun, pictures: 
 def test_weights_of_any_extractor_will_do(run: TrainingRun, pictures: PictureSet, extractor: Extractor) -> None:
     fitted = fit_local(replace(run, extractor=extractor), QUICK, pictures)
     assert all(torch.isfinite(value).all() for value in fitted.state_dict().values())
+
+
+def test_few_pictures_are_turned_and_mirrored_as_well_and_many_are_not() -> None:
+    rng = np.random.default_rng(3)
+    few = drawn_pictures([rng.integers(0, 256, (448, 448, 3), dtype=np.uint8) for _ in range(3)])
+    together = with_turned(few, 64)
+    assert len(together) == 8 * 3
+    assert together.pictures[:3] == few.pictures
+    assert len({picture.sha256 for picture in together.pictures}) == 8 * 3
+    quarter = np.rot90(few.pictures[0].load())
+    assert any(np.array_equal(picture.load(), quarter) for picture in together.pictures)
+    some = drawn_pictures([few.pictures[0].load()[:8, :8]] * 40)
+    assert len(with_turned(some, 64)) == 80
+    many = drawn_pictures([few.pictures[0].load()[:8, :8]] * 64)
+    assert with_turned(many, 64) is many

@@ -127,7 +127,7 @@ def test_bars_make_the_pictures_darker_and_the_report_says_so_first(written: tup
 def test_a_detector_with_a_local_model_has_rows_of_its_own_and_one_on_an_adapted_extractor(
     folder: Path, tiny: Preset, extractor: Extractor, tmp_path: Path
 ) -> None:
-    preset = replace(tiny, local=LocalRecipe(pictures=4, twins=8, steps=20, defective=32, clean=64))
+    preset = replace(tiny, local=LocalRecipe(pictures=4, few=1, twins=8, steps=20, defective=32, clean=64))
     order = Order(groups=folder / "parts.csv", splits=1, seeds=1, views_max=1, heatmaps=0, adapt_minutes=0.02)
     report = paper_report(folder, tmp_path / "parts.md", preset, extractor, order, kept=tmp_path / "kept")
     found = {row.method: row.grouped for row in report.table2}
