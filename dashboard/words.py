@@ -54,6 +54,7 @@ _REASONS = {
     NoVerdictReason.SCORE_NOT_FINITE: "the score is not a number",
     NoVerdictReason.BLACK: "the picture is black",
     NoVerdictReason.OVER_EXPOSED: "the picture is over-exposed",
+    NoVerdictReason.LATE: "the frame came too late",
 }
 
 

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     batch_wait_ms: int = Field(
         50, ge=0, description="how long a part-filled batch waits for more frames, in milliseconds"
     )
+    late_after_s: float | None = Field(
+        None,
+        gt=0,
+        description="a frame that was captured longer ago when its scoring would begin is not scored: NO_VERDICT (late), in "
+        "seconds by the camera's clock; unset: none is too late",
+    )
     heatmap_sample: int = Field(
         50, ge=1, description="of the frames that are not DEFECT, one in this many gets a heatmap"
     )

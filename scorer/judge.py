@@ -51,10 +51,10 @@ class Judge:
     """Judges the frames of a batch and puts its rows together.
 
     Attributes:
-        settings: Which share of the frames gets a heatmap, and is kept.
+        settings: From which age on frames are not judged, and which share of them gets a heatmap, and is kept.
         shelf: The models in force.
         archive: Where pictures are kept.
-        clock: The time of `scored_at`.
+        clock: The time of `scored_at`, and what a frame's age is told by.
         stages: Seconds by stage, added up over all batches.
     """
 
@@ -94,8 +94,9 @@ class Judge:
         model = self.shelf.judge_of(product)
         if isinstance(model, NoVerdictReason):
             return [Judgement(VerdictState.NO_VERDICT, f.unusable or model) for f in frames]
-        usable = [index for index, frame in enumerate(frames) if frame.unusable is None]
-        judgements = [Judgement(VerdictState.NO_VERDICT, frame.unusable) for frame in frames]
+        why_not = [frame.unusable or self._late(frame) for frame in frames]
+        usable = [index for index, reason in enumerate(why_not) if reason is None]
+        judgements = [Judgement(VerdictState.NO_VERDICT, reason) for reason in why_not]
         if not usable:
             return judgements
         pictures = [frames[index].picture for index in usable]
@@ -113,6 +114,12 @@ class Judge:
             p_value, views = float(scores.p_value[place]), int(scores.views[place])
             judgements[index] = Judgement(state, None, model, score, p_value, views, share_ms, self.clock())
         return judgements
+
+    def _late(self, frame: DecodedFrame) -> NoVerdictReason | None:
+        limit_s = self.settings.late_after_s
+        if limit_s is None or (self.clock() - frame.message.captured_at).total_seconds() <= limit_s:
+            return None
+        return NoVerdictReason.LATE
 
     def _heatmaps(self, frames: Sequence[DecodedFrame], judgements: Sequence[Judgement]) -> list[HeatmapRow]:
         chosen = [

@@ -33,6 +33,7 @@ class NoVerdictReason(StrEnum):
     SCORE_NOT_FINITE = "score_not_finite"
     BLACK = "black"
     OVER_EXPOSED = "over_exposed"
+    LATE = "late"  # older than `late_after_s` when its scoring would have begun
 
 
 class ModelState(StrEnum):

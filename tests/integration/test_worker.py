@@ -130,6 +130,20 @@ def test_a_score_that_is_not_finite_is_no_verdict(line: Line, put_in_force: PutI
     assert line.rows(alerts) == []
 
 
+def test_a_frame_that_came_too_late_is_accounted_for_and_never_looks_good(line: Line, put_in_force: PutInForce) -> None:
+    put_in_force()
+    late, fresh = line.frame(), line.frame()
+    late = replace(late, captured_at=late.captured_at - timedelta(hours=1))
+    line.send(late, fresh)
+    line.worker(late_after_s=600).run(until_idle_s=0.3)
+    judged = {row.frame_id: row for row in line.rows(verdicts)}
+    row = judged[late.frame_id]
+    assert (row.state, row.reason, row.score, row.scored_at) == ("NO_VERDICT", "late", None, None)
+    assert judged[fresh.frame_id].score is not None
+    (camera,) = line.ledger().cameras
+    assert (camera.balanced, camera.no_verdict) == (True, {"late": 1})
+
+
 def test_a_restarted_worker_goes_on_exactly_behind_what_is_stored(line: Line, put_in_force: PutInForce) -> None:
     put_in_force()
     frames = [line.frame(camera=f"cam{index % 3}") for index in range(12)]
