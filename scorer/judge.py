@@ -17,6 +17,7 @@ from infra.settings import Settings
 from infra.store.results import Batch, DeadLetterRow, HeatmapRow, VerdictRow
 from infra.store.tables import NoVerdictReason, VerdictState
 from scorer.decode import DeadFrame, DecodedFrame
+from scorer.detector import Scores, score_together
 from scorer.models import LoadedModel, ModelShelf
 
 
@@ -65,20 +66,19 @@ class Judge:
     stages: StageSeconds = field(default_factory=StageSeconds)
 
     def judge(self, frames: Sequence[DecodedFrame], dead: Sequence[DeadFrame]) -> Batch:
-        """Judge frames, one pass per product; the positions go to behind the last record of each partition.
+        """Judge frames, all products in one pass; the positions go to behind the last record of each partition.
 
         Raises:
             ArchiveAwayError: A picture cannot be kept; judging again is safe.
         """
-        by_product: dict[str, list[DecodedFrame]] = defaultdict(list)
-        for frame in frames:
-            by_product[frame.message.product].append(frame)
+        by_product: dict[str, list[tuple[DecodedFrame, Judgement]]] = defaultdict(list)
+        for frame, judgement in zip(frames, self._judgements(frames), strict=True):
+            by_product[frame.message.product].append((frame, judgement))
         verdicts: list[VerdictRow] = []
         heatmaps: list[HeatmapRow] = []
-        for product, group in by_product.items():
-            judgements = self._judge_product(product, group)
-            verdicts += [self._verdict_row(f, j) for f, j in zip(group, judgements, strict=True)]
-            heatmaps += self._heatmaps(group, judgements)
+        for judged in by_product.values():
+            verdicts += [self._verdict_row(frame, judgement) for frame, judgement in judged]
+            heatmaps += self._heatmaps(judged)
         records = [frame.record for frame in frames] + [frame.record for frame in dead]
         return Batch(
             verdicts=verdicts,
@@ -90,30 +90,46 @@ class Judge:
             },
         )
 
-    def _judge_product(self, product: str, frames: Sequence[DecodedFrame]) -> list[Judgement]:
-        model = self.shelf.judge_of(product)
-        if isinstance(model, NoVerdictReason):
-            return [Judgement(VerdictState.NO_VERDICT, f.unusable or model) for f in frames]
-        why_not = [frame.unusable or self._late(frame) for frame in frames]
-        usable = [index for index, reason in enumerate(why_not) if reason is None]
-        judgements = [Judgement(VerdictState.NO_VERDICT, reason) for reason in why_not]
-        if not usable:
+    def _judgements(self, frames: Sequence[DecodedFrame]) -> list[Judgement]:
+        models = {frame.message.product: self.shelf.judge_of(frame.message.product) for frame in frames}
+        reasons = [self._why_not(frame, models[frame.message.product]) for frame in frames]
+        judgements = [Judgement(VerdictState.NO_VERDICT, reason) for reason in reasons]
+        to_score: dict[str, list[int]] = defaultdict(list)
+        for place, frame in enumerate(frames):
+            if reasons[place] is None:
+                to_score[frame.message.product].append(place)
+        groups = [(model, to_score[p]) for p, model in models.items() if isinstance(model, LoadedModel) and to_score[p]]
+        if not groups:
             return judgements
-        pictures = [frames[index].picture for index in usable]
-        scores = model.detector.score(pictures, early_exit=self.settings.early_exit)
+        pictures = [(model.detector, [frames[place].picture for place in places]) for model, places in groups]
+        scored = score_together(pictures, early_exit=self.settings.early_exit)
+        for (model, places), scores in zip(groups, scored, strict=True):
+            for place, judgement in zip(places, self._by_score(model, scores), strict=True):
+                judgements[place] = judgement
+        return judgements
+
+    def _by_score(self, model: LoadedModel, scores: Scores) -> list[Judgement]:
         self.stages.views += scores.views_s
         self.stages.features += scores.features_s
         self.stages.flow += scores.flow_s
-        share_ms = 1000 * (scores.views_s + scores.features_s + scores.flow_s) / len(usable)
-        for place, index in enumerate(usable):
-            score = float(scores.score[place])
+        share_ms = 1000 * (scores.views_s + scores.features_s + scores.flow_s) / len(scores.score)
+        scored_at = self.clock()
+        judgements = []
+        for score, p_value, defect, views in zip(
+            scores.score, scores.p_value, scores.defect, scores.views, strict=True
+        ):
             if not math.isfinite(score):
-                judgements[index] = Judgement(VerdictState.NO_VERDICT, NoVerdictReason.SCORE_NOT_FINITE, model)
+                judgements.append(Judgement(VerdictState.NO_VERDICT, NoVerdictReason.SCORE_NOT_FINITE, model))
                 continue
-            state = VerdictState.DEFECT if scores.defect[place] else VerdictState.GOOD
-            p_value, views = float(scores.p_value[place]), int(scores.views[place])
-            judgements[index] = Judgement(state, None, model, score, p_value, views, share_ms, self.clock())
+            state = VerdictState.DEFECT if defect else VerdictState.GOOD
+            by = (float(score), float(p_value), int(views))
+            judgements.append(Judgement(state, None, model, *by, share_ms, scored_at))
         return judgements
+
+    def _why_not(self, frame: DecodedFrame, model: LoadedModel | NoVerdictReason) -> NoVerdictReason | None:
+        if frame.unusable is not None:
+            return frame.unusable
+        return model if isinstance(model, NoVerdictReason) else self._late(frame)
 
     def _late(self, frame: DecodedFrame) -> NoVerdictReason | None:
         limit_s = self.settings.late_after_s
@@ -121,10 +137,10 @@ class Judge:
             return None
         return NoVerdictReason.LATE
 
-    def _heatmaps(self, frames: Sequence[DecodedFrame], judgements: Sequence[Judgement]) -> list[HeatmapRow]:
+    def _heatmaps(self, judged: Sequence[tuple[DecodedFrame, Judgement]]) -> list[HeatmapRow]:
         chosen = [
             (frame, judgement.model)
-            for frame, judgement in zip(frames, judgements, strict=True)
+            for frame, judgement in judged
             if judgement.model is not None
             and judgement.score is not None
             and (judgement.state == VerdictState.DEFECT or _sampled(frame, self.settings.heatmap_sample))

@@ -1,20 +1,22 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+import scorer.judge
 from infra.archive import open_archive
 from infra.bus import Partition, Record
 from infra.frames import FrameMessage, to_headers
-from infra.pictures import encode_png
+from infra.pictures import RgbPicture, encode_png
 from infra.settings import Settings
 from infra.store.models import RegisteredModel
 from infra.store.results import VerdictRow
 from infra.store.tables import NoVerdictReason
 from scorer.decode import DecodedFrame, decode_record
-from scorer.detector import Detector, load_extractor
+from scorer.detector import Detector, Scores, load_extractor, score_together
 from scorer.judge import Judge
 from scorer.models import LoadedModel, ModelShelf
 from tests.unit.scorer.detector.conftest import make_detector
@@ -40,6 +42,7 @@ def detector() -> Detector:
 
 
 NewJudge = Callable[..., Judge]
+Groups = Sequence[tuple[Detector, Sequence[RgbPicture]]]
 
 
 @pytest.fixture
@@ -57,9 +60,7 @@ def new_judge(detector: Detector) -> NewJudge:
     return make
 
 
-def frame(
-    number: int, product: str = "tile", age_s: float = 1.0, picture: np.typing.NDArray[np.uint8] | None = None
-) -> DecodedFrame:
+def frame(number: int, product: str = "tile", age_s: float = 1.0, picture: RgbPicture | None = None) -> DecodedFrame:
     if picture is None:
         picture = np.random.default_rng(number).integers(0, 255, (60, 80, 3), np.uint8)
     body = encode_png(picture)
@@ -111,3 +112,76 @@ def test_what_would_not_be_scored_anyway_keeps_its_reason(new_judge: NewJudge) -
         frame(2, "unheard-of", age_s=60),
     ]
     assert [row.reason for row in fates(new_judge(late_after_s=5), *frames)] == ["black", "no_model", "unknown_product"]
+
+
+def test_the_products_of_a_batch_are_scored_in_one_pass(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+
+    def noted(groups: Groups) -> list[Scores]:
+        passes.append([len(pictures) for _, pictures in groups])
+        return score_together(groups)
+
+    monkeypatch.setattr(scorer.judge, "score_together", noted)
+    products = ["tile", "cap", "bare", "tile", "tile", "cap"]
+    frames = [frame(number, product) for number, product in enumerate(products)]
+    frames[4] = frame(4, "tile", picture=BLACK)
+    judge = new_judge()
+    rows = fates(judge, *frames)
+    assert passes == [[2, 2]]
+    assert [row.model_id for row in rows] == [1, 2, None, 1, None, 2]
+    assert [row.reason for row in rows] == [None, None, "no_model", None, "black", None]
+    alone = [fates(new_judge(), each)[0].score for each in frames]
+    assert [row.score for row in rows] == [score and pytest.approx(score, rel=1e-5) for score in alone]
+    assert [row.views for row in rows] == [3, 3, None, 3, None, 3]
+
+
+def test_rows_lie_product_by_product_in_the_order_of_the_bus(new_judge: NewJudge) -> None:
+    products = ["cap", "tile", "bare", "cap", "tile"]
+    batch = new_judge().judge([frame(number, product) for number, product in enumerate(products)], [])
+    assert [row.bus_offset for row in batch.verdicts] == [0, 3, 1, 4, 2]
+
+
+def test_nothing_is_scored_where_no_frame_can_be(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(scorer.judge, "score_together")
+    assert [row.reason for row in fates(new_judge(), frame(0, "bare"), frame(1, picture=BLACK))] == [
+        "no_model",
+        "black",
+    ]
+
+
+def test_seconds_of_all_products_are_added_up_by_stage(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(groups: Groups) -> list[Scores]:
+        return [replace(made, views_s=0.5, features_s=2.0, flow_s=0.25) for made in score_together(groups)]
+
+    monkeypatch.setattr(scorer.judge, "score_together", timed)
+    judge = new_judge()
+    rows = fates(judge, frame(0, "tile"), frame(1, "cap"), frame(2, "cap"))
+    assert (judge.stages.views, judge.stages.features, judge.stages.flow) == (1.0, 4.0, 0.5)
+    assert [row.score_ms for row in rows] == [2750, 1375, 1375]
+
+
+def test_heatmaps_are_made_of_defects_and_of_a_sample(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def second_is_defect(groups: Groups) -> list[Scores]:
+        return [replace(made, defect=np.arange(len(made.score)) == 1) for made in score_together(groups)]
+
+    monkeypatch.setattr(scorer.judge, "score_together", second_is_defect)
+    frames = [frame(number, product) for number, product in enumerate(["tile", "bare", "cap", "tile"])]
+    batch = new_judge(heatmap_sample=10**9).judge(frames, [])
+    assert [row.frame_id for row in batch.verdicts if row.state == "DEFECT"] == ["frame 3"]
+    assert [heat.frame_id for heat in batch.heatmaps] == ["frame 3"]
+    batch = new_judge(heatmap_sample=1).judge(frames, [])
+    assert [heat.frame_id for heat in batch.heatmaps] == ["frame 0", "frame 3", "frame 2"]
+
+
+def test_a_score_that_is_not_finite_spoils_no_other(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt(groups: Groups) -> list[Scores]:
+        first, *others = score_together(groups)
+        return [replace(first, score=np.where(np.arange(len(first.score)) == 1, np.nan, first.score)), *others]
+
+    monkeypatch.setattr(scorer.judge, "score_together", spoilt)
+    rows = fates(
+        new_judge(), *(frame(number, product) for number, product in enumerate(["tile", "tile", "cap", "tile"]))
+    )
+    assert [row.reason for row in rows] == [None, "score_not_finite", None, None]
+    assert [row.model_id for row in rows] == [1, 1, 2, 1]
+    assert rows[1].score is None
