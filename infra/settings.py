@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         50, ge=1, description="of the frames that are not DEFECT, one in this many gets a heatmap"
     )
     archive_sample: int = Field(50, ge=1, description="of the GOOD frames, one in this many is kept in the archive")
+    models_in_memory: int = Field(
+        64,
+        ge=1,
+        description="models that a scorer keeps in memory, those that were used last; one of preset `paper` takes 0.7 GB",
+    )
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …")
     arithmetic: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

@@ -107,7 +107,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     except DetectorError as error:
         raise SettingsError(str(error)) from error
     load = ArtifactLoader(device, settings.extractor, settings.extractor_seed, arithmetic)
-    shelf = ModelShelf(database, load, log)
+    shelf = ModelShelf(database, load, log, settings.models_in_memory)
     return Worker(
         name=name,
         settings=settings,

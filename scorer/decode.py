@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,9 +74,7 @@ def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing)
     """
     started = time.perf_counter()
     try:
-        message = from_headers(
-            record.headers, record.value, key=record.key, fallback_id=_position(record), received_at=record.received_at
-        )
+        message = _message(record)
         if message.dataref and not message.body:
             message = replace(message, body=fetch(message.dataref))
         digest = _checked_digest(message)
@@ -84,10 +84,25 @@ def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing)
     return DecodedFrame(record, message, digest, picture, unusable(picture), time.perf_counter() - started)
 
 
+def products_of(records: Iterable[Record]) -> set[str]:
+    """Return the products of records, as far as their messages can be read."""
+    products = set()
+    for record in records:
+        with suppress(BadFrameError):
+            products.add(_message(record).product)
+    return products
+
+
 def dead_frame(record: Record, reason: DeadLetterReason, detail: str) -> DeadFrame:
     """Make a dead letter of a record, with whatever can be told of it."""
     found = traces(record.headers, record.key, _position(record))
     return DeadFrame(record, found, reason, detail.replace("\0", "\\0"), json.dumps(readable_headers(record.headers)))
+
+
+def _message(record: Record) -> FrameMessage:
+    return from_headers(
+        record.headers, record.value, key=record.key, fallback_id=_position(record), received_at=record.received_at
+    )
 
 
 def _position(record: Record) -> str:

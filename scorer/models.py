@@ -1,7 +1,7 @@
-"""The models in force, loaded once and followed: a scorer takes a new one between two batches, without a restart."""
+"""The models in force, in memory by use and followed: a scorer takes a new one between two batches, without a restart."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from scorer.detector import (
 )
 
 REFRESH_S = 2.0
+REFUSED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,53 +78,114 @@ class ArtifactLoader:
 
 
 class ModelShelf:
-    """Which detector judges which product."""
+    """Which detector judges which product. A bounded number is in memory: those that were used last.
 
-    def __init__(self, database: sa.Engine, load: Loader, log: FilteringBoundLogger) -> None:
+    Args:
+        database: Where the registry is.
+        load: Reads artifacts.
+        log: Where events go.
+        most: How many models are in memory, unless one batch has more products.
+        monotonic: The clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        database: sa.Engine,
+        load: Loader,
+        log: FilteringBoundLogger,
+        most: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._load = load
         self._log = log
-        self._loaded: dict[str, LoadedModel] = {}
-        self._refused: dict[str, int] = {}
+        self._most = most
+        self._monotonic = monotonic
+        self._in_force: dict[str, RegisteredModel] = {}
+        self._before: dict[str, RegisteredModel] = {}  # what a successor that is refused leaves in force
+        self._loaded: dict[str, LoadedModel] = {}  # the one that was not used for the longest time is first
+        self._held: set[str] = set()
+        self._refused: dict[int, float] = {}  # by model: when it may be tried again
         self._products: frozenset[str] = frozenset()
         self._next_look = 0.0
 
     def refresh(self) -> None:
-        """Follow the registry, at most every `REFRESH_S` seconds.
+        """Follow the registry, at most every `REFRESH_S` seconds; call it between two batches.
 
-        An artifact that is refused leaves the product's loaded model in force.
+        A new version of a model in memory is loaded, and what is not in memory where there is room, so that a first frame
+        need not wait. An artifact that is refused leaves the model before it in force.
 
         Raises:
             DatabaseAwayError: PostgreSQL does not answer; what is loaded stays.
         """
-        if time.monotonic() < self._next_look:
+        self._held.clear()
+        self._make_room(0)
+        if self._monotonic() < self._next_look:
             return
         in_force = models_in_force(self._database)
         self._products = known_products(self._database)
-        self._next_look = time.monotonic() + REFRESH_S
-        for product in set(self._loaded) - set(in_force):
-            del self._loaded[product]
-        self._refused = {product: model for product, model in self._refused.items() if product in in_force}
+        self._next_look = self._monotonic() + REFRESH_S
+        self._follow(in_force)
         for product, row in in_force.items():
             loaded = self._loaded.get(product)
-            if (loaded is None or loaded.row != row) and self._refused.get(product) != row.id:
+            wanted = len(self._loaded) < self._most if loaded is None else loaded.row != row
+            if wanted and row.id not in self._refused:
                 self._take(product, row)
 
+    def hold(self, products: Collection[str]) -> None:
+        """Have the models of a batch in memory and keep them there until the next `refresh`.
+
+        Call it before the frames are begun: a model that kills the process while it is loaded must not be held against them.
+        """
+        self._held.update(products)
+        for product in products:
+            self._bring(product)
+
     def judge_of(self, product: str) -> LoadedModel | NoVerdictReason:
-        """Return the model for a product, or why there is none."""
+        """Return the model for a product, or why there is none; loaded now, where it was not held."""
+        self.hold([product])
         if product in self._loaded:
             return self._loaded[product]
-        if product in self._refused:
+        if product in self._in_force:
             return NoVerdictReason.MODEL_REFUSED
         return NoVerdictReason.NO_MODEL if product in self._products else NoVerdictReason.UNKNOWN_PRODUCT
 
-    def _take(self, product: str, row: RegisteredModel) -> None:
+    def _follow(self, in_force: dict[str, RegisteredModel]) -> None:
+        for product, row in self._in_force.items():
+            if product in in_force and in_force[product].id != row.id and row.id not in self._refused:
+                self._before[product] = row
+        self._in_force = in_force
+        self._before = {product: row for product, row in self._before.items() if product in in_force}
+        self._loaded = {product: model for product, model in self._loaded.items() if product in in_force}
+        ids = {row.id for row in (*in_force.values(), *self._before.values())}
+        self._refused = {model: due for model, due in self._refused.items() if model in ids}
+
+    def _bring(self, product: str) -> None:
+        if product in self._loaded:
+            self._loaded[product] = self._loaded.pop(product)  # to the end: used last
+            return
+        for row in (self._in_force.get(product), self._before.get(product)):
+            if row is not None and self._monotonic() >= self._refused.get(row.id, 0.0):
+                self._make_room(1)
+                if self._take(product, row):
+                    return
+
+    def _make_room(self, count: int) -> None:
+        too_many = max(0, len(self._loaded) + count - self._most)
+        for product in [product for product in self._loaded if product not in self._held][:too_many]:
+            dropped = self._loaded.pop(product)
+            self._log.info("model.dropped", product=product, version=dropped.row.version)
+
+    def _take(self, product: str, row: RegisteredModel) -> bool:
         try:
             detector = self._load(row)
         except DetectorError as error:
-            self._refused[product] = row.id
+            self._refused[row.id] = self._monotonic() + REFUSED_S
             self._log.error("model.refused", product=product, version=row.version, error=str(error))
-            return
-        self._refused.pop(product, None)
+            return False
+        self._refused.pop(row.id, None)
         self._loaded[product] = LoadedModel(row, detector)
+        if row == self._in_force.get(product):
+            self._before.pop(product, None)
         self._log.info("model.loaded", product=product, version=row.version, folder=Path(row.folder).name)
+        return True

@@ -35,7 +35,7 @@ from infra.store.results import Batch, Written, write_batch
 from infra.store.schema import prepare_days
 from scorer.batching import collect
 from scorer.claim_check import fetch_from
-from scorer.decode import DeadFrame, DecodedFrame, dead_frame, decode_record
+from scorer.decode import DeadFrame, DecodedFrame, dead_frame, decode_record, products_of
 from scorer.gaps import GapAlarm
 from scorer.judge import Judge
 from scorer.trials import MOST_ATTEMPTS, Trials
@@ -147,6 +147,7 @@ class Worker:
 
     def _score(self, records: list[Record]) -> None:
         """Score a batch, or its frames one at a time where the last owner of a partition did not finish them."""
+        self.judge.shelf.hold(products_of(records))
         for group in self.trials.groups(records):
             self._score_group(group)
 

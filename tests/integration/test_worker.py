@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from infra.bus.connect import open_consumer
 from infra.errors import StaleEpochError
@@ -17,7 +18,9 @@ from infra.live import LiveState
 from infra.pictures import encode_png
 from infra.store.models import RegisteredModel
 from infra.store.tables import alerts, dead_letters, heatmaps, outbox, verdicts
+from scorer.detector import Detector
 from trainer.fit import FittedModel
+from trainer.register import register
 
 from ..small_model import part_picture
 from .line import Line
@@ -113,6 +116,41 @@ def test_a_refused_successor_leaves_the_model_in_force_at_work(line: Line, put_i
     line.send(line.frame())
     worker.run(until_idle_s=0.3)
     assert [row.model_id for row in line.rows(verdicts)] == [first.id, first.id]
+
+
+def test_more_products_than_models_in_memory_are_judged_each_by_its_own(
+    line: Line, put_in_force: PutInForce, database: sa.Engine, fitted: FittedModel
+) -> None:
+    models = {"part": put_in_force().id}
+    for product in ("bolt", "cap"):
+        detector = Detector(
+            fitted.detector.manifest.model_copy(update={"product": product}),
+            fitted.detector.extractor,
+            fitted.detector.flow,
+        )
+        models[product] = register(database, line.settings.models_folder, replace(fitted, detector=detector), "test").id
+    worker = line.worker(models_in_memory=1)
+    for batch in (("cap", "part", "bolt", "part"), ("bolt",), ("cap", "cap")):
+        line.send(*(line.frame(product=product) for product in batch))
+        worker.run(until_idle_s=0.3)
+    rows = line.rows(verdicts)
+    assert len(rows) == 7
+    assert all(row.model_id == models[row.product] and row.score is not None for row in rows)
+    assert line.ledger().balanced
+
+
+def test_what_happens_while_models_are_loaded_is_not_held_against_the_frames(
+    line: Line, put_in_force: PutInForce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_force()
+    line.send(line.frame())
+    worker = line.worker()
+    monkeypatch.setattr(worker.judge.shelf, "hold", lambda _: pytest.fail("no memory is left"))
+    with pytest.raises(pytest.fail.Exception):
+        worker.run(until_idle_s=0.3)
+    with capture_logs() as logs:
+        assert line.worker().run(until_idle_s=0.3).frames == 1
+    assert "batch.unfinished" not in {event["event"] for event in logs}
 
 
 def test_a_score_that_is_not_finite_is_no_verdict(line: Line, put_in_force: PutInForce) -> None:

@@ -8,7 +8,7 @@ from infra.bus import Partition, Record
 from infra.errors import DeadLetterReason
 from infra.pictures import encode_jpeg, encode_png
 from infra.store.tables import NoVerdictReason
-from scorer.decode import DeadFrame, DecodedFrame, decode_record, unusable
+from scorer.decode import DeadFrame, DecodedFrame, decode_record, products_of, unusable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAX_PIXELS = 1_000_000
@@ -64,3 +64,9 @@ def test_black_and_over_exposed_pictures_cannot_be_judged_but_dark_and_bright_pa
     assert unusable(noise + 20) is None
     assert unusable(235 - noise) is None
     assert unusable(np.full((64, 64, 3), 128, np.uint8)) is None
+
+
+def test_products_are_told_before_anything_is_decoded_as_far_as_messages_can_be_read() -> None:
+    records = [record(b"no picture", ce_product=product) for product in ("tile", "cap", "tile", "")]
+    records.append(record(b"", ce_product="other", ce_type="other.v1"))
+    assert products_of(records) == {"tile", "cap"}
