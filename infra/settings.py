@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         description="share of this machine's cores that a scorer's threads may use; `score --workers` divides it among its "
         "scorers, and `cpu_threads` wins",
     )
+    decode_threads: int = Field(
+        0,
+        ge=0,
+        description="threads that decode frames while others are scored; 0: one for each of its cores, 8 at most",
+    )
     extractor: str = Field(
         "bundled",
         description="extractor weights: `bundled`, `imagenet` (torchvision's API), `random` or a `.safetensors` file",

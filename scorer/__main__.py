@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from infra.settings import Settings
     from scorer.fleet import Fleet
     from scorer.worker import Worker
+
+_MOST_DECODE_THREADS = 8  # unless the setting says otherwise
 
 app = typer.Typer(add_completion=False, help="Judge the frames on the bus.")
 
@@ -50,9 +53,7 @@ def score(
             with monitored(settings, worker.watch.metrics, worker.watch.health):
                 totals = worker.run(until_idle)
         finally:
-            worker.consumer.close()
-            worker.live.close()
-            worker.database.dispose()
+            worker.close()
     stages = {f"{stage}_s": round(seconds, 3) for stage, seconds in vars(worker.judge.stages).items()}
     get_logger("scorer").info("scorer.ended", **vars(totals), **stages)
 
@@ -97,7 +98,9 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from scorer.watch import ScorerWatch
     from scorer.worker import Worker
 
-    use_threads(thread_count(settings, cores_here()))
+    threads = thread_count(settings, cores_here())
+    use_threads(threads)
+    decode_threads = settings.decode_threads or min(_MOST_DECODE_THREADS, threads or cores_here())
     name = f"{socket.gethostname()}-{os.getpid()}"
     log = get_logger("scorer").bind(worker=name)
     database = open_database(engines.database_url)
@@ -115,6 +118,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         database=database,
         live=LiveState(engines.redis_url),
         judge=Judge(settings, shelf, open_archive(settings.archive_location), utc_now),
+        decoders=ThreadPoolExecutor(decode_threads, thread_name_prefix="decode"),
         trials=Trials(database, name),
         clock=utc_now,
         log=log,

@@ -1,9 +1,15 @@
 """Batches across cameras: filled up, or flushed when the first frame has waited long enough."""
 
 import time
+from collections.abc import Sequence
+from typing import TypeVar
 
 from infra.bus import Consumer, Record
 from infra.errors import BusAwayError
+
+LEAST_SLICE = 4
+
+T = TypeVar("T")
 
 
 def collect(consumer: Consumer, max_frames: int, max_wait_s: float, poll_timeout_s: float) -> list[Record]:
@@ -32,3 +38,9 @@ def collect(consumer: Consumer, max_frames: int, max_wait_s: float, poll_timeout
         except BusAwayError:
             break  # what was read already must not be lost: the next poll tells that the bus is away
     return batch
+
+
+def slices(batch: Sequence[T]) -> list[Sequence[T]]:
+    """Halve a batch, so that the second half decodes while the first is scored; the first has LEAST_SLICE frames at least."""
+    size = max(LEAST_SLICE, (len(batch) + 1) // 2)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]

@@ -2,8 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,7 +63,10 @@ class DeadFrame:
     headers: str
 
 
-def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing) -> DecodedFrame | DeadFrame:
+Outcome = DecodedFrame | DeadFrame
+
+
+def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing) -> Outcome:
     """Read a record's message, check its hash and decode its picture; nothing in it can raise.
 
     Args:
@@ -82,6 +87,26 @@ def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing)
     except BadFrameError as error:
         return dead_frame(record, error.reason, error.detail)
     return DecodedFrame(record, message, digest, picture, unusable(picture), time.perf_counter() - started)
+
+
+@contextmanager
+def decoding(
+    pool: Executor, decode: Callable[[Record], Outcome], records: Sequence[Record]
+) -> Iterator[list[tuple[Record, Future[Outcome]]]]:
+    """Decode records in threads while the caller does something else; what was not begun at the end is left out.
+
+    Args:
+        pool: The threads.
+        decode: Decodes one record.
+        records: A batch.
+    """
+    with warnings.catch_warnings():  # each thread puts back the filters that it found, which may be another thread's
+        running = [(record, pool.submit(decode, record)) for record in records]
+        try:
+            yield running
+        finally:
+            for _, future in running:
+                future.cancel()
 
 
 def products_of(records: Iterable[Record]) -> set[str]:

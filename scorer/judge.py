@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infra.archive import Archive
 from infra.clock import Clock
 from infra.dead_letters import pack_original
@@ -35,7 +38,7 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What was decided about one frame."""
+    """What was decided about one frame; `maps` is what the local model found, for the heatmap."""
 
     state: VerdictState
     reason: NoVerdictReason | None = None
@@ -45,11 +48,15 @@ class Judgement:
     views: int | None = None
     score_ms: float | None = None
     scored_at: datetime | None = None
+    maps: NDArray[np.float32] | None = None
+
+
+Scored = tuple[DecodedFrame, Judgement]
 
 
 @dataclass
 class Judge:
-    """Judges the frames of a batch and puts its rows together.
+    """Scores the frames of a batch, slice by slice, and puts its rows together.
 
     Attributes:
         settings: From which age on frames are not judged, and which share of them gets a heatmap, and is kept.
@@ -65,21 +72,25 @@ class Judge:
     clock: Clock
     stages: StageSeconds = field(default_factory=StageSeconds)
 
-    def judge(self, frames: Sequence[DecodedFrame], dead: Sequence[DeadFrame]) -> Batch:
-        """Judge frames, all products in one pass; the positions go to behind the last record of each partition.
+    def judge(self, scored: Sequence[Scored], dead: Sequence[DeadFrame]) -> Batch:
+        """Put the rows of a batch together; the positions go to behind the last record of each partition.
+
+        Args:
+            scored: Frames as `score` returned them, of one slice of the batch or of several.
+            dead: The others.
 
         Raises:
             ArchiveAwayError: A picture cannot be kept; judging again is safe.
         """
-        by_product: dict[str, list[tuple[DecodedFrame, Judgement]]] = defaultdict(list)
-        for frame, judgement in zip(frames, self._judgements(frames), strict=True):
+        by_product: dict[str, list[Scored]] = defaultdict(list)
+        for frame, judgement in scored:
             by_product[frame.message.product].append((frame, judgement))
         verdicts: list[VerdictRow] = []
         heatmaps: list[HeatmapRow] = []
-        for judged in by_product.values():
-            verdicts += [self._verdict_row(frame, judgement) for frame, judgement in judged]
-            heatmaps += self._heatmaps(judged)
-        records = [frame.record for frame in frames] + [frame.record for frame in dead]
+        for group in by_product.values():
+            verdicts += [self._verdict_row(frame, judgement) for frame, judgement in group]
+            heatmaps += self._heatmaps(group)
+        records = [frame.record for frame, _ in scored] + [frame.record for frame in dead]
         return Batch(
             verdicts=verdicts,
             heatmaps=heatmaps,
@@ -90,7 +101,8 @@ class Judge:
             },
         )
 
-    def _judgements(self, frames: Sequence[DecodedFrame]) -> list[Judgement]:
+    def score(self, frames: Sequence[DecodedFrame]) -> list[Scored]:
+        """Decide about frames of a batch, all products in one pass; returned in their order."""
         models = {frame.message.product: self.shelf.judge_of(frame.message.product) for frame in frames}
         reasons = [self._why_not(frame, models[frame.message.product]) for frame in frames]
         judgements = [Judgement(VerdictState.NO_VERDICT, reason) for reason in reasons]
@@ -99,14 +111,12 @@ class Judge:
             if reasons[place] is None:
                 to_score[frame.message.product].append(place)
         groups = [(model, to_score[p]) for p, model in models.items() if isinstance(model, LoadedModel) and to_score[p]]
-        if not groups:
-            return judgements
         pictures = [(model.detector, [frames[place].picture for place in places]) for model, places in groups]
-        scored = score_together(pictures, early_exit=self.settings.early_exit)
-        for (model, places), scores in zip(groups, scored, strict=True):
+        found = score_together(pictures, early_exit=self.settings.early_exit)
+        for (model, places), scores in zip(groups, found, strict=True):
             for place, judgement in zip(places, self._by_score(model, scores), strict=True):
                 judgements[place] = judgement
-        return judgements
+        return list(zip(frames, judgements, strict=True))
 
     def _by_score(self, model: LoadedModel, scores: Scores) -> list[Judgement]:
         self.stages.views += scores.views_s
@@ -115,15 +125,14 @@ class Judge:
         share_ms = 1000 * (scores.views_s + scores.features_s + scores.flow_s) / len(scores.score)
         scored_at = self.clock()
         judgements = []
-        for score, p_value, defect, views in zip(
-            scores.score, scores.p_value, scores.defect, scores.views, strict=True
-        ):
+        for place, score in enumerate(scores.score):
             if not math.isfinite(score):
                 judgements.append(Judgement(VerdictState.NO_VERDICT, NoVerdictReason.SCORE_NOT_FINITE, model))
                 continue
-            state = VerdictState.DEFECT if defect else VerdictState.GOOD
-            by = (float(score), float(p_value), int(views))
-            judgements.append(Judgement(state, None, model, *by, share_ms, scored_at))
+            state = VerdictState.DEFECT if scores.defect[place] else VerdictState.GOOD
+            by = (float(score), float(scores.p_value[place]), int(scores.views[place]))
+            maps = None if scores.maps is None else scores.maps[place]
+            judgements.append(Judgement(state, None, model, *by, share_ms, scored_at, maps))
         return judgements
 
     def _why_not(self, frame: DecodedFrame, model: LoadedModel | NoVerdictReason) -> NoVerdictReason | None:
@@ -137,10 +146,10 @@ class Judge:
             return None
         return NoVerdictReason.LATE
 
-    def _heatmaps(self, judged: Sequence[tuple[DecodedFrame, Judgement]]) -> list[HeatmapRow]:
+    def _heatmaps(self, scored: Sequence[Scored]) -> list[HeatmapRow]:
         chosen = [
-            (frame, judgement.model)
-            for frame, judgement in judged
+            (frame, judgement.model, judgement.maps)
+            for frame, judgement in scored
             if judgement.model is not None
             and judgement.score is not None
             and (judgement.state == VerdictState.DEFECT or _sampled(frame, self.settings.heatmap_sample))
@@ -149,10 +158,11 @@ class Judge:
             return []
         started = time.perf_counter()
         detector = chosen[0][1].detector  # one product, one model
-        heats = detector.heatmap([frame.picture for frame, _ in chosen])
+        maps = [found for _, _, found in chosen if found is not None]
+        heats = detector.heatmap([frame.picture for frame, _, _ in chosen], np.stack(maps) if maps else None)
         rows = [
             HeatmapRow(frame.record.received_at, frame.message.camera, frame.message.frame_id, encode_heatmap(heat))
-            for (frame, _), heat in zip(chosen, heats, strict=True)
+            for (frame, _, _), heat in zip(chosen, heats, strict=True)
         ]
         self.stages.heatmap += time.perf_counter() - started
         return rows

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -33,11 +34,11 @@ from infra.store.dead_letters import raise_limit_alert
 from infra.store.positions import Claim, claim
 from infra.store.results import Batch, Written, write_batch
 from infra.store.schema import prepare_days
-from scorer.batching import collect
+from scorer.batching import collect, slices
 from scorer.claim_check import fetch_from
-from scorer.decode import DeadFrame, DecodedFrame, dead_frame, decode_record, products_of
+from scorer.decode import DeadFrame, DecodedFrame, Outcome, dead_frame, decode_record, decoding, products_of
 from scorer.gaps import GapAlarm
-from scorer.judge import Judge
+from scorer.judge import Judge, Scored
 from scorer.trials import MOST_ATTEMPTS, Trials
 from scorer.watch import ScorerWatch
 
@@ -76,6 +77,7 @@ class Worker:
         database: Where results go.
         live: Live state; results never wait for it.
         judge: Models, archive and sampling.
+        decoders: Threads that decode.
         trials: Which frames were begun before and never finished.
         clock: The time.
         log: Where events go.
@@ -90,6 +92,7 @@ class Worker:
     database: sa.Engine
     live: LiveState
     judge: Judge
+    decoders: Executor
     trials: Trials
     clock: Clock
     log: FilteringBoundLogger
@@ -125,6 +128,13 @@ class Worker:
                 break
         return self.totals
 
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self.decoders.shutdown(wait=False, cancel_futures=True)
+        self.consumer.close()
+        self.live.close()
+        self.database.dispose()
+
     def _patience_s(self, until_idle_s: float) -> float:
         return until_idle_s if self._claims else max(until_idle_s, _LONGEST_JOIN_S)
 
@@ -154,11 +164,8 @@ class Worker:
     def _score_group(self, records: list[Record]) -> None:
         started = time.perf_counter()
         claims = [self._claims[partition] for partition in {record.partition for record in records}]
-        outcomes = self._outcomes(claims, records)
-        frames = [outcome for outcome in outcomes if isinstance(outcome, DecodedFrame)]
-        dead = [outcome for outcome in outcomes if isinstance(outcome, DeadFrame)]
-        self.judge.stages.decode += time.perf_counter() - started
-        batch = self._persist("judge", lambda: self.judge.judge(frames, dead))
+        scored, dead = self._decode_and_score(claims, records)
+        batch = self._persist("judge", lambda: self.judge.judge(scored, dead))
         writing = time.perf_counter()
         try:
             written = self._persist("write", lambda: self._write(claims, batch))
@@ -168,16 +175,48 @@ class Worker:
         self.judge.stages.write += time.perf_counter() - writing
         self.watch.stored(batch, written, vars(self.judge.stages))
         self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
-        self._show(frames)
+        self._show([frame for frame, _ in scored])
         self._count(written, batch, time.perf_counter() - started)
 
-    def _outcomes(self, claims: list[Claim], records: list[Record]) -> list[DecodedFrame | DeadFrame]:
-        """Decode what is not known to kill the process; from here on until the write this worker may be killed by it."""
+    def _decode_and_score(self, claims: list[Claim], records: list[Record]) -> tuple[list[Scored], list[DeadFrame]]:
+        """Decode what is not known to kill the process, and score each slice while the next ones decode.
+
+        From here on until the write this worker may be killed by a frame.
+        """
         if len(records) == 1 and self.trials.worn_out(records[0]):
-            return [dead_frame(records[0], DeadLetterReason.KILLED_THE_PROCESS, f"in {MOST_ATTEMPTS} attempts")]
-        self._persist("begin", lambda: self.trials.begin(claims, records))
+            detail = f"in {MOST_ATTEMPTS} attempts"
+            return [], [dead_frame(records[0], DeadLetterReason.KILLED_THE_PROCESS, detail)]
+        self._begin(claims, records)
         decode = partial(decode_record, max_pixels=self.settings.max_pixels, fetch=fetch_from(self.judge.archive))
-        return [self._persist("fetch", partial(decode, record)) for record in records]
+        scored: list[Scored] = []
+        dead: list[DeadFrame] = []
+        with decoding(self.decoders, decode, records) as running:
+            for part in slices(running):
+                outcomes = self._decoded(part, decode)
+                dead += [outcome for outcome in outcomes if isinstance(outcome, DeadFrame)]
+                scored += self.judge.score([outcome for outcome in outcomes if isinstance(outcome, DecodedFrame)])
+        return scored, dead
+
+    def _begin(self, claims: list[Claim], records: list[Record]) -> None:
+        writing = time.perf_counter()
+        self._persist("begin", lambda: self.trials.begin(claims, records))
+        self.judge.stages.write += time.perf_counter() - writing
+
+    def _decoded(
+        self, part: Sequence[tuple[Record, Future[Outcome]]], decode: Callable[[Record], Outcome]
+    ) -> list[Outcome]:
+        """Wait until a slice is decoded; what a thread could not fetch is fetched here, where waiting is safe."""
+        waiting = time.perf_counter()
+        outcomes = []
+        for record, running in part:
+            while not wait([running], HEARTBEAT_S).done:
+                self._stay()
+            try:
+                outcomes.append(running.result())
+            except TransientError:
+                outcomes.append(self._persist("fetch", partial(decode, record)))
+        self.judge.stages.decode += time.perf_counter() - waiting
+        return outcomes
 
     def _write(self, claims: list[Claim], batch: Batch) -> Written:
         return write_batch(
@@ -230,9 +269,7 @@ class Worker:
             error = state.outcome.exception() if state.outcome else None
             self.log.warning("server.away", during=what, attempt=state.attempt_number, error=str(error))
             self.watch.server_away(error)
-            with suppress(TransientError):
-                self.consumer.stay()
-            self._beat()
+            self._stay()
 
         retry = Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -247,6 +284,12 @@ class Worker:
             raise StoppedError(f"stopped while a server was away, during {what}") from error
         self.watch.server_back()
         return result
+
+    def _stay(self) -> None:
+        """Keep the partitions and show that this worker lives, while it waits."""
+        with suppress(TransientError):
+            self.consumer.stay()
+        self._beat()
 
     def _show(self, frames: Sequence[DecodedFrame]) -> None:
         newest = {frame.message.camera: frame for frame in frames}  # later frames of a camera replace earlier ones

@@ -64,6 +64,4 @@ class Line:
     def close(self) -> None:
         self.producer.close()
         for worker in self.workers:
-            worker.consumer.close()
-            worker.live.close()
-            worker.database.dispose()
+            worker.close()

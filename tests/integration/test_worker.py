@@ -2,23 +2,33 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+import scorer.decode
+import scorer.threads
+import scorer.worker
+from infra.bus import Record
 from infra.bus.connect import open_consumer
-from infra.errors import StaleEpochError
+from infra.errors import ArchiveAwayError, StaleEpochError
 from infra.live import LiveState
-from infra.pictures import encode_png
+from infra.pictures import RgbPicture, encode_png
 from infra.store.models import RegisteredModel
+from infra.store.positions import Claim
+from infra.store.results import Batch, Written, write_batch
 from infra.store.tables import alerts, dead_letters, heatmaps, outbox, verdicts
+from scorer.decode import DecodedFrame, Outcome, decode_record
 from scorer.detector import Detector
+from scorer.threads import cores_here
 from trainer.fit import FittedModel
 from trainer.register import register
 
@@ -180,6 +190,125 @@ def test_a_frame_that_came_too_late_is_accounted_for_and_never_looks_good(line: 
     assert judged[fresh.frame_id].score is not None
     (camera,) = line.ledger().cameras
     assert (camera.balanced, camera.no_verdict) == (True, {"late": 1})
+
+
+def test_a_batch_decodes_while_its_first_frames_are_scored_and_is_written_at_once_in_its_order(
+    line: Line, put_in_force: PutInForce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_force()
+    frames = [line.frame() for _ in range(10)]
+    frames[3] = line.frame(b"no picture")
+    frames = [replace(frame, sequence=number) for number, frame in enumerate(frames)]
+    line.send(*frames)
+    worker = line.worker(batch_frames=10, batch_wait_ms=20_000, decode_threads=3)
+    places, scoring, written, score = {}, threading.Event(), [], worker.judge.score
+
+    def out_of_order(record: Record, **options: Any) -> Outcome:
+        place = places.setdefault(record.offset, len(places))
+        if place == 0:
+            time.sleep(0.3)
+        if place == 9:
+            assert scoring.wait(60), "nothing was scored before all was decoded"
+        return decode_record(record, **options)
+
+    def noted(part: list[DecodedFrame]) -> object:
+        scoring.set()
+        written.append([frame.message.frame_id for frame in part])
+        return score(part)
+
+    def noted_write(database: sa.Engine, claims: list[Claim], batch: Batch, *args: Any, **options: Any) -> Written:
+        written.append([row.frame_id for row in batch.verdicts])
+        return write_batch(database, claims, batch, *args, **options)
+
+    monkeypatch.setattr(scorer.worker, "decode_record", out_of_order)
+    monkeypatch.setattr(scorer.worker, "write_batch", noted_write)
+    monkeypatch.setattr(worker.judge, "score", noted)
+    worker.run(until_idle_s=0.3)
+    good = [frame.frame_id for number, frame in enumerate(frames) if number != 3]
+    assert written == [good[:4], good[4:], good]
+    assert [(row.frame_id, row.reason) for row in line.rows(dead_letters)] == [(frames[3].frame_id, "not_an_image")]
+    assert worker.totals.batches == 1
+    assert line.ledger().balanced
+
+
+def test_what_a_thread_could_not_fetch_is_fetched_again_where_waiting_is_safe(
+    line: Line, put_in_force: PutInForce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_force()
+    frames = [line.frame() for _ in range(6)]
+    line.send(*frames)
+    worker = line.worker(batch_frames=6, batch_wait_ms=20_000)
+    main, tried, stayed, stay = threading.current_thread(), [], [], worker.consumer.stay
+
+    def away(record: Record, **options: Any) -> Outcome:
+        outcome = decode_record(record, **options)
+        assert isinstance(outcome, DecodedFrame)
+        if outcome.message.frame_id in (frames[1].frame_id, frames[5].frame_id):
+            tried.append(threading.current_thread() is main)
+            if tried.count(True) < 2:
+                raise ArchiveAwayError("the archive is away")
+        return outcome
+
+    def stays() -> None:
+        stayed.append(threading.current_thread() is main)
+        stay()
+
+    monkeypatch.setattr(scorer.worker, "decode_record", away)
+    monkeypatch.setattr(worker.consumer, "stay", stays)
+    with capture_logs() as logs:
+        worker.run(until_idle_s=0.3)
+    assert (tried.count(False), tried.count(True)) == (2, 3)
+    assert stayed
+    assert all(stayed)
+    assert [event["during"] for event in logs if event["event"] == "server.away"] == ["fetch"]
+    assert [row.frame_id for row in sorted(line.rows(verdicts), key=lambda row: row.bus_offset)] == [
+        frame.frame_id for frame in frames
+    ]
+    assert line.rows(dead_letters) == []
+    assert line.ledger().balanced
+
+
+def test_decoding_counts_with_what_the_worker_waited_for_and_a_frame_with_all_that_it_took(
+    line: Line, put_in_force: PutInForce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_force()
+    line.send(*(line.frame() for _ in range(4)))
+    worker = line.worker(batch_frames=4, batch_wait_ms=20_000, decode_threads=4)
+    stayed, stay, decode = [], worker.consumer.stay, scorer.decode.decode
+
+    def slow(data: bytes, max_pixels: int) -> RgbPicture:
+        time.sleep(0.5)
+        return decode(data, max_pixels)
+
+    def stays() -> None:
+        stayed.append(True)
+        stay()
+
+    monkeypatch.setattr(scorer.decode, "decode", slow)
+    monkeypatch.setattr(scorer.worker, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(worker.consumer, "stay", stays)
+    worker.run(until_idle_s=0.3)
+    assert min(row.decode_ms for row in line.rows(verdicts)) >= 500
+    assert 0.4 < worker.judge.stages.decode < 1.5
+    assert stayed
+
+
+def test_a_worker_has_the_threads_that_the_settings_say_until_it_is_closed(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer.threads, "use_threads", lambda _: None)  # torch's and OpenCV's are of the whole process
+
+    def threads(**changes: object) -> int:
+        return int(line.worker(**changes).decoders._max_workers)  # type: ignore[attr-defined]
+
+    assert threads(decode_threads=11) == 11
+    assert threads(cpu_threads=3) == 3
+    assert threads(cpu_threads=30) == 8
+    assert threads() == min(8, cores_here())
+    worker = line.worker()
+    worker.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        worker.decoders.submit(cores_here)
 
 
 def test_a_restarted_worker_goes_on_exactly_behind_what_is_stored(line: Line, put_in_force: PutInForce) -> None:

@@ -21,7 +21,8 @@ POINT, SIGNAL, TURN, FLAG, SABOTAGE = (
     f"DIFFERLINE_TEST_{name}" for name in ("POINT", "SIGNAL", "TURN", "FLAG", "SABOTAGE")
 )
 POINTS = ("fetched", "decoded", "scored", "copying", "written", "committed")
-"""After the fetch, the decoding and the scoring of a batch; in the middle of COPY; before the commit and behind it."""
+"""After the fetch of a batch, the decoding of a slice of it and the scoring of all; in the middle of COPY; before the commit
+and behind it."""
 
 
 @dataclass
@@ -66,7 +67,7 @@ def apply(environment: dict[str, str]) -> None:
 def set_trap(trap: Trap) -> None:
     """Let the scorer pass by the trap at every point."""
     _after(scorer.worker, "collect", trap, "fetched", bool)
-    _after(scorer.worker.Worker, "_outcomes", trap, "decoded")
+    _after(scorer.worker.Worker, "_decoded", trap, "decoded")
     _after(scorer.judge.Judge, "judge", trap, "scored")
     _after(results, "advance", trap, "written")
     _after(scorer.worker, "write_batch", trap, "committed")

@@ -5,7 +5,7 @@ import pytest
 
 from infra.bus import Partition, Record
 from infra.errors import BusAwayError
-from scorer.batching import collect
+from scorer.batching import collect, slices
 
 PARTITION = Partition("frames", 0)
 
@@ -67,3 +67,13 @@ def test_what_was_read_before_the_bus_went_away_is_kept() -> None:
 def test_a_bus_that_is_away_is_told_when_nothing_was_read() -> None:
     with pytest.raises(BusAwayError):
         collect(ScriptedConsumer(BusAwayError("gone")), 3, max_wait_s=1, poll_timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    ("frames", "sizes"),
+    [(0, []), (1, [1]), (4, [4]), (5, [4, 1]), (8, [4, 4]), (9, [5, 4]), (16, [8, 8]), (1024, [512, 512])],
+)
+def test_a_batch_is_cut_in_two_where_it_has_enough_frames(frames: int, sizes: list[int]) -> None:
+    parts = slices(range(frames))
+    assert [len(part) for part in parts] == sizes
+    assert [frame for part in parts for frame in part] == list(range(frames))

@@ -1,4 +1,8 @@
 import hashlib
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,7 +12,7 @@ from infra.bus import Partition, Record
 from infra.errors import DeadLetterReason
 from infra.pictures import encode_jpeg, encode_png
 from infra.store.tables import NoVerdictReason
-from scorer.decode import DeadFrame, DecodedFrame, decode_record, products_of, unusable
+from scorer.decode import DeadFrame, DecodedFrame, Outcome, decode_record, decoding, products_of, unusable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAX_PIXELS = 1_000_000
@@ -70,3 +74,56 @@ def test_products_are_told_before_anything_is_decoded_as_far_as_messages_can_be_
     records = [record(b"no picture", ce_product=product) for product in ("tile", "cap", "tile", "")]
     records.append(record(b"", ce_product="other", ce_type="other.v1"))
     assert products_of(records) == {"tile", "cap"}
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as threads:
+        yield threads
+
+
+def test_records_decode_in_threads_each_to_its_own_outcome(pool: ThreadPoolExecutor) -> None:
+    records = [record(body) for body in (encode_png(GRADIENT), b"no picture", encode_png(GRADIENT))]
+    with decoding(pool, lambda each: decode_record(each, MAX_PIXELS), records) as running:
+        outcomes = [future.result(10) for _, future in running]
+    assert [each for each, _ in running] == records
+    assert [type(outcome) for outcome in outcomes] == [DecodedFrame, DeadFrame, DecodedFrame]
+    assert [outcome.record for outcome in outcomes] == records
+
+
+def test_what_has_not_begun_when_the_caller_gives_up_is_left_out(pool: ThreadPoolExecutor) -> None:
+    begun, go_on = threading.Barrier(3), threading.Event()
+
+    def slow(each: Record) -> Outcome:
+        begun.wait(10)
+        go_on.wait(10)
+        return decode_record(each, MAX_PIXELS)
+
+    with decoding(pool, slow, [record(b"")] * 5) as running:
+        begun.wait(10)
+    go_on.set()
+    assert [future.cancelled() for _, future in running] == [False, False, True, True, True]
+
+
+def test_threads_that_overlap_leave_the_filters_of_warnings_as_they_were(pool: ThreadPoolExecutor) -> None:
+    before = list(warnings.filters)
+    inside, first_is_out = threading.Barrier(2), threading.Event()
+
+    def overlapping(each: Record) -> Outcome:
+        if each.value:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                inside.wait(10)
+                inside.wait(10)
+            first_is_out.set()
+        else:
+            inside.wait(10)
+            with warnings.catch_warnings():
+                inside.wait(10)
+                first_is_out.wait(10)
+        return decode_record(each, MAX_PIXELS)
+
+    with decoding(pool, overlapping, [record(b"first"), record(b"")]) as running:
+        for _, future in running:
+            future.result(10)
+    assert list(warnings.filters) == before

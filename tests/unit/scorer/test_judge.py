@@ -71,13 +71,13 @@ def frame(number: int, product: str = "tile", age_s: float = 1.0, picture: RgbPi
 
 
 def fates(judge: Judge, *frames: DecodedFrame) -> list[VerdictRow]:
-    rows = {row.frame_id: row for row in judge.judge(frames, []).verdicts}
+    rows = {row.frame_id: row for row in judge.judge(judge.score(frames), []).verdicts}
     return [rows[each.message.frame_id] for each in frames]
 
 
 def test_a_frame_that_is_too_old_is_not_scored(new_judge: NewJudge) -> None:
     judge = new_judge(late_after_s=5, heatmap_sample=1)
-    batch = judge.judge([frame(0, age_s=5.001)], [])
+    batch = judge.judge(judge.score([frame(0, age_s=5.001)]), [])
     (row,) = batch.verdicts
     assert (row.state, row.reason) == ("NO_VERDICT", "late")
     assert (row.model_id, row.score, row.views, row.scored_at) == (None, None, None, None)
@@ -137,7 +137,9 @@ def test_the_products_of_a_batch_are_scored_in_one_pass(new_judge: NewJudge, mon
 
 def test_rows_lie_product_by_product_in_the_order_of_the_bus(new_judge: NewJudge) -> None:
     products = ["cap", "tile", "bare", "cap", "tile"]
-    batch = new_judge().judge([frame(number, product) for number, product in enumerate(products)], [])
+    judge = new_judge()
+    frames = [frame(number, product) for number, product in enumerate(products)]
+    batch = judge.judge(judge.score(frames[:2]) + judge.score(frames[2:]), [])
     assert [row.bus_offset for row in batch.verdicts] == [0, 3, 1, 4, 2]
 
 
@@ -166,10 +168,12 @@ def test_heatmaps_are_made_of_defects_and_of_a_sample(new_judge: NewJudge, monke
 
     monkeypatch.setattr(scorer.judge, "score_together", second_is_defect)
     frames = [frame(number, product) for number, product in enumerate(["tile", "bare", "cap", "tile"])]
-    batch = new_judge(heatmap_sample=10**9).judge(frames, [])
+    judge = new_judge(heatmap_sample=10**9)
+    batch = judge.judge(judge.score(frames), [])
     assert [row.frame_id for row in batch.verdicts if row.state == "DEFECT"] == ["frame 3"]
     assert [heat.frame_id for heat in batch.heatmaps] == ["frame 3"]
-    batch = new_judge(heatmap_sample=1).judge(frames, [])
+    judge = new_judge(heatmap_sample=1)
+    batch = judge.judge(judge.score(frames), [])
     assert [heat.frame_id for heat in batch.heatmaps] == ["frame 0", "frame 3", "frame 2"]
 
 
