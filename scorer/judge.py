@@ -111,6 +111,8 @@ class Judge:
             if reasons[place] is None:
                 to_score[frame.message.product].append(place)
         groups = [(model, to_score[p]) for p, model in models.items() if isinstance(model, LoadedModel) and to_score[p]]
+        if not groups:
+            return list(zip(frames, judgements, strict=True))
         pictures = [(model.detector, [frames[place].picture for place in places]) for model, places in groups]
         found = score_together(pictures, early_exit=self.settings.early_exit)
         for (model, places), scores in zip(groups, found, strict=True):

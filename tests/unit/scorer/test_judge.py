@@ -117,9 +117,9 @@ def test_what_would_not_be_scored_anyway_keeps_its_reason(new_judge: NewJudge) -
 def test_the_products_of_a_batch_are_scored_in_one_pass(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
 
-    def noted(groups: Groups) -> list[Scores]:
+    def noted(groups: Groups, **options: bool) -> list[Scores]:
         passes.append([len(pictures) for _, pictures in groups])
-        return score_together(groups)
+        return score_together(groups, **options)
 
     monkeypatch.setattr(scorer.judge, "score_together", noted)
     products = ["tile", "cap", "bare", "tile", "tile", "cap"]
@@ -152,8 +152,8 @@ def test_nothing_is_scored_where_no_frame_can_be(new_judge: NewJudge, monkeypatc
 
 
 def test_seconds_of_all_products_are_added_up_by_stage(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
-    def timed(groups: Groups) -> list[Scores]:
-        return [replace(made, views_s=0.5, features_s=2.0, flow_s=0.25) for made in score_together(groups)]
+    def timed(groups: Groups, **options: bool) -> list[Scores]:
+        return [replace(made, views_s=0.5, features_s=2.0, flow_s=0.25) for made in score_together(groups, **options)]
 
     monkeypatch.setattr(scorer.judge, "score_together", timed)
     judge = new_judge()
@@ -163,8 +163,8 @@ def test_seconds_of_all_products_are_added_up_by_stage(new_judge: NewJudge, monk
 
 
 def test_heatmaps_are_made_of_defects_and_of_a_sample(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
-    def second_is_defect(groups: Groups) -> list[Scores]:
-        return [replace(made, defect=np.arange(len(made.score)) == 1) for made in score_together(groups)]
+    def second_is_defect(groups: Groups, **options: bool) -> list[Scores]:
+        return [replace(made, defect=np.arange(len(made.score)) == 1) for made in score_together(groups, **options)]
 
     monkeypatch.setattr(scorer.judge, "score_together", second_is_defect)
     frames = [frame(number, product) for number, product in enumerate(["tile", "bare", "cap", "tile"])]
@@ -178,8 +178,8 @@ def test_heatmaps_are_made_of_defects_and_of_a_sample(new_judge: NewJudge, monke
 
 
 def test_a_score_that_is_not_finite_spoils_no_other(new_judge: NewJudge, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoilt(groups: Groups) -> list[Scores]:
-        first, *others = score_together(groups)
+    def spoilt(groups: Groups, **options: bool) -> list[Scores]:
+        first, *others = score_together(groups, **options)
         return [replace(first, score=np.where(np.arange(len(first.score)) == 1, np.nan, first.score)), *others]
 
     monkeypatch.setattr(scorer.judge, "score_together", spoilt)
