@@ -1,0 +1,103 @@
+"""The plain loop, as the paper's reference implementation has it: one view at a time by PIL, in float32, and no batches.
+
+It is the other side of P1 and P5. What is not a matter of speed is as on our side, so that the scores can be compared: the same
+weights, angles and factors, bilinear rotation, and means over pixels where a picture or a scale shrinks.
+"""
+
+import io
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms.functional import to_tensor
+
+from scorer.detector import SCALES_PX, VIEW_PX, Extractor, Flow, Views
+
+_LEAST_ROTATION = 1e-6
+
+
+class PlainExtractor(nn.Module):
+    """The extractor in float32 and PyTorch's usual memory layout, for one view at a time."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, extractor: Extractor, device: torch.device) -> None:
+        super().__init__()
+        self.convolutions = torchvision.models.alexnet(weights=None).features
+        state = {key: value.float().contiguous() for key, value in extractor.convolutions.state_dict().items()}
+        self.convolutions.load_state_dict(state)
+        self.register_buffer("mean", extractor.mean.float().view(3, 1, 1))
+        self.register_buffer("std", extractor.std.float().view(3, 1, 1))
+        self.eval().requires_grad_(requires_grad=False).to(device)
+
+    def forward(self, view: Tensor) -> Tensor:
+        """Turn one normalised view, (3, 448, 448) float32, into features, (1, 768)."""
+        pooled = []
+        for side in SCALES_PX:
+            scaled = view[None] if side == VIEW_PX else F.interpolate(view[None], size=(side, side), mode="area")
+            pooled.append(self.convolutions(scaled).mean(dim=(2, 3)))
+        return torch.cat(pooled, dim=1)
+
+
+def plain_flow(flow: Flow, device: torch.device) -> Flow:
+    """A copy of a flow in float32, which nothing has been done to."""
+    copy = Flow(flow.spec, initialise=False)
+    state = {key: _own(value) for key, value in flow.state_dict().items()}
+    copy.load_state_dict(state, assign=True)
+    return copy.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def plain_views(body: bytes, views: Views) -> Iterator[Tensor]:
+    """Open a picture for each of its views, and resize and rotate it by PIL: (3, 448, 448) float32 in [0, 1] each."""
+    for angle, brightness, contrast in zip(views.angle, views.brightness, views.contrast, strict=True):
+        with Image.open(io.BytesIO(body)) as opened:
+            square = _square(opened.convert("RGB"))
+        if brightness != 1.0 or contrast != 1.0:
+            square = _lit(square, float(brightness), float(contrast))
+        if abs(angle) > _LEAST_ROTATION:
+            square = square.rotate(math.degrees(angle), resample=Image.Resampling.BILINEAR)
+        yield to_tensor(square)
+
+
+def plain_features(extractor: PlainExtractor, body: bytes, views: Views) -> Iterator[Tensor]:
+    """Extract the features of the views of one picture, (1, 768) each, one after the other."""
+    for view in plain_views(body, views):
+        with torch.no_grad():
+            on_device = view.to(extractor.mean.device)
+            yield extractor((on_device - extractor.mean) / extractor.std)
+
+
+def plain_score(extractor: PlainExtractor, flow: Flow, body: bytes, views: Views) -> float:
+    """Score one picture: the mean over its views of -log p_Z(z)."""
+    scores = []
+    for features in plain_features(extractor, body, views):
+        with torch.no_grad():
+            z, _ = flow(features)
+            scores.append(float(0.5 * z.double().square().sum()) + 0.5 * z.shape[1] * math.log(2 * math.pi))
+    return float(np.mean(scores))
+
+
+def _square(picture: Image.Image) -> Image.Image:
+    """Resize to the square of a view: means where the picture shrinks, bilinear where it grows."""
+    smaller = (min(picture.width, VIEW_PX), min(picture.height, VIEW_PX))
+    shrunk = picture if smaller == picture.size else picture.resize(smaller, Image.Resampling.BOX)
+    return shrunk.resize((VIEW_PX, VIEW_PX), Image.Resampling.BILINEAR)
+
+
+def _lit(picture: Image.Image, brightness: float, contrast: float) -> Image.Image:
+    pixels: NDArray[np.float32] = np.asarray(picture, dtype=np.float32)
+    grey = pixels.mean()
+    changed = ((pixels - grey) * contrast + grey) * brightness
+    return Image.fromarray(changed.round().clip(0, 255).astype(np.uint8))
+
+
+def _own(value: Tensor) -> Tensor:
+    value = value.detach().clone()
+    return value.float() if value.is_floating_point() else value
