@@ -1,4 +1,4 @@
-"""`differline train`, `differline evaluate` and `differline pretrain`: where a trainer is put together."""
+"""`differline train`, `evaluate`, `pretrain` and `bench`: where a trainer is put together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 train_app = typer.Typer(add_completion=False, help="Learn a product from pictures of defect-free parts.")
 evaluate_app = typer.Typer(add_completion=False, help="Measure on labelled pictures in MVTec AD layout.")
 pretrain_app = typer.Typer(add_completion=False, help="Train the extractor's weights on pictures drawn by programs.")
+bench_app = typer.Typer(add_completion=False, help="Measure what this machine does, as ratios.")
 
 PresetName = Annotated[str, typer.Option("--preset", help="`paper` (for a GPU) or `compact` (minutes on two cores).")]
 Views = Annotated[int | None, typer.Option(min=1, max=1024, help="Views behind a score; without it, the preset's.")]
@@ -217,6 +218,41 @@ def pretrain(
         report=Lines(),
     )
     typer.echo(f"{finished.path}: {finished.state.pictures} pictures in {finished.state.step} steps")
+
+
+@bench_app.command()
+def bench(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of Markdown.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Just enough to see that it works.")] = False,
+    only: Annotated[str | None, typer.Option(metavar="P1,P4", help="These rows; without it, all.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder in MVTec AD layout; without it, pictures are drawn.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the Markdown there as well.")] = None,
+) -> None:
+    """Measure against plain loops, the floor and other detectors, in turns, on encoded pictures; asserts nothing.
+
+    `differline ingest simulate --to-folder DIR` writes pictures of the simulator for --images. Rows of a device that is not
+    the setting's say that they were not measured.
+    """
+    from infra.errors import SettingsError
+    from infra.settings import load_settings
+    from infra.telemetry import configure_logging
+    from trainer.bench.run import bench as run_bench
+    from trainer.bench.run import chosen_rows
+    from trainer.bench.sizes import FULL, QUICK
+
+    settings = load_settings()
+    configure_logging("warning")
+    rows = chosen_rows(only)
+    if out is not None and not out.resolve().parent.is_dir():
+        raise SettingsError(f"--out {out}: its folder is not there")
+    with _detector_errors():
+        (extractor,), device = _extractors_and_device(settings, None)
+    report = run_bench(QUICK if quick else FULL, extractor, device, images, rows)
+    if out is not None:
+        out.write_text(report.as_markdown())
+    typer.echo(report.as_json() if as_json else report.as_markdown(), nl=as_json)
 
 
 def _extractors_and_device(settings: "Settings", asked: str | None) -> "tuple[list[Extractor], torch.device]":
