@@ -42,8 +42,9 @@ fmt: install ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## measure scorer, training, database, Kafka clients and latency; prints tables (some 20 minutes; BENCH=--quick: a try)
-	$(BIN)/python -m tests.bench.bench $(BENCH)
+bench: install ## measure scoring, training, database, Kafka clients and latency; prints tables (for an hour; BENCH=--quick: a try)
+	$(BIN)/differline bench $(BENCH)
+	$(BIN)/python -m tests.bench.database $(BENCH)
 	$(BIN)/python -m tests.bench.kafka_clients $(BENCH)
 	$(BIN)/python -m tests.bench.latency $(BENCH)
 

@@ -21,10 +21,11 @@ from dataclasses import asdict, dataclass
 
 from infra.bus.topics import create_topics
 from infra.settings import Settings
+from trainer.bench.machine import machine_line
+from trainer.bench.tables import table
 
 from ..kafka_server import running_kafka
 from .kafka_client import Work
-from .machine import machine_line, table
 
 SIZES = {"0.1 MB": 100_000, "1 MB": 1_000_000, "4 MB": 4_000_000}
 ROUNDS = 7

@@ -40,13 +40,14 @@ from infra.store.tables import positions, verdicts
 from ingest.sources.simulator import SimulatedCamera
 from scorer.detector import load_extractor
 from scorer.threads import cores_here, thread_count
+from trainer.bench.machine import machine_line
+from trainer.bench.tables import table
 from trainer.fit import fit
 from trainer.images import drawn_pictures
 from trainer.register import register
 
 from ..kafka_server import running_kafka
 from ..small_model import SMALL
-from .machine import machine_line, table
 
 PRODUCT = "flange"
 PARTITIONS = 4

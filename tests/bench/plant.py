@@ -37,10 +37,11 @@ from infra.store.positions import claim
 from infra.store.results import Batch, VerdictRow, write_batch
 from infra.store.schema import migrate
 from infra.telemetry import configure_logging, get_logger
+from trainer.bench.machine import machine_line
+from trainer.bench.tables import table
 
 from ..kafka_server import running_kafka
 from ..servers import LocalServers, ServersError
-from .machine import machine_line, table
 from .volume import MODEL, row_of
 
 FRAME_BYTES = 55_819

@@ -20,7 +20,7 @@ class Machine(BaseModel):
         threads: Threads that torch computes with.
         load: Load average over a minute, at the start.
         device: The device that was measured: `cpu`, or the name of the GPU.
-        matmul_fp32: Multiply-adds a second of float32 matrices, in 1e9 operations (two a multiply-add).
+        matmul_fp32: GFLOP/s of products of float32 matrices, two operations a multiply-add.
         matmul_bf16: The same of bfloat16 matrices.
         fast_bf16: Whether bfloat16 is the faster one by a fifth at least.
         versions: Versions of the libraries.
@@ -48,7 +48,7 @@ class Machine(BaseModel):
         measured = "" if self.device == "cpu" else f"measured on {self.device}, "
         return (
             f"{processor_line(self.processor, self.cores, self.load, self.date)}; {measured}{self.threads} threads, "
-            f"torch {torch_version}, {bf16} (2048 x 2048: {rates})"
+            f"torch {torch_version}, {bf16} (matrix products: {rates})"
         )
 
 

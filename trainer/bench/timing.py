@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 MATRIX = 2048
-_PRODUCTS = 3
+_PRODUCTS = 7
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -42,7 +42,7 @@ def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device, side: int = MATRIX) -> float:
-    """Operations a second of a product of two square matrices, two a multiply-add; the best of a few.
+    """Operations a second of a product of two square matrices, two a multiply-add; the median of a few.
 
     Args:
         dtype: Of the matrices.
@@ -57,4 +57,4 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, side: int = MATRIX) ->
             torch.cuda.synchronize(device)
 
     product()
-    return 2 * side**3 / min(seconds(product) for _ in range(_PRODUCTS))
+    return 2 * side**3 / statistics.median(seconds(product) for _ in range(_PRODUCTS))
