@@ -139,7 +139,10 @@ def prepare(
     squares = np.zeros((len(pictures), size_px, size_px, 3), np.uint8)
     for index, picture in enumerate(pictures):
         squares[index] = _square(picture, size_px)
-    return torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.from_numpy(squares)
+    if torch.device(device).type == "cuda":  # from pinned memory the copy runs beside what the device is at
+        return pixels.pin_memory().to(device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
+    return pixels.to(device).permute(0, 3, 1, 2).contiguous()
 
 
 def _square(picture: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:

@@ -109,6 +109,7 @@ class FeatureBank:
         return {
             "what": "features",
             "extractor": self.extractor.sha256,
+            "arithmetic": str(self.extractor.arithmetic),
             "picture": self.pictures.pictures[index].sha256,
             "photometry": self.photometry.value,
             "seed": self.seed,

@@ -122,7 +122,7 @@ class Bench:
         if self.preset.local is None:
             return {}
         views = self.preset.scoring_views
-        key = {**self._trial(split, FULL, seed), "what": "detector, copies of few", "views": views}
+        key = {**self._whole_trial(split, seed), "what": "detector", "views": views}
         known = self.store.read(key)
         if known is None:
             learning, probe = (split.train[places] for places in part_off_places(len(split.train), seed))
@@ -142,7 +142,7 @@ class Bench:
         The extractor is tuned to what the detector learns from, without the probe; its features are of no use to anybody else.
         """
         views = self.preset.scoring_views
-        key = {**self._trial(split, FULL, seed), "what": "adapted, copies of few", "views": views, "minutes": minutes}
+        key = {**self._whole_trial(split, seed), "what": "adapted", "views": views, "minutes": minutes}
         known = self.store.read(key)
         if known is None:
             learning = split.train[part_off_places(len(split.train), seed)[0]]
@@ -187,7 +187,7 @@ class Bench:
 
     def heat(self, split: Split, seed: int) -> NDArray[np.float32]:
         """Heatmaps of the test pictures: (N, 112, 112) float32."""
-        key = {**self._trial(split, FULL, seed), "what": "heatmaps", "views": self.preset.heatmap_views}
+        key = {**self._whole_trial(split, seed), "what": "heatmaps", "views": self.preset.heatmap_views}
         known = self.store.read(key)
         if known is not None:
             return known
@@ -246,11 +246,16 @@ class Bench:
     def _trial(self, split: Split, recipe: Recipe, seed: int) -> dict[str, object]:
         return {
             "extractor": self.extractor.sha256,
-            "preset": {**asdict(self.preset), "name": "", "scoring_views": 0, "heatmap_views": 0},
+            "arithmetic": str(self.extractor.arithmetic),
+            "preset": {**asdict(self.preset), "name": "", "scoring_views": 0, "heatmap_views": 0, "local": None},
             "recipe": [list(recipe.scales_px), recipe.training_views, recipe.photometry.value],
             "seed": seed,
             **self.hashes(split),
         }
+
+    def _whole_trial(self, split: Split, seed: int) -> dict[str, object]:
+        local = None if self.preset.local is None else asdict(self.preset.local)
+        return {**self._trial(split, FULL, seed), "local": local}
 
     def hashes(self, split: Split) -> dict[str, str]:
         """What a split is made of: hashes over its training and its test pictures."""
