@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-_STEPS = (2, 4, 8, 16, 32)
+_STEPS = (1, 2, 4, 8, 16, 32)
 _FLOOR = 0.5  # of the median deviation: few views may agree by chance
 _MARGIN = 1.25  # on the largest error seen
 _LEAST_PICTURES = 16
@@ -45,7 +45,7 @@ class EarlyExit(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "EarlyExit":
-        if len(self.steps) != len(self.reach) or any(not 2 <= step < len(self.usual) for step in self.steps):
+        if len(self.steps) != len(self.reach) or any(not 1 <= step < len(self.usual) for step in self.steps):
             raise ValueError("steps of an early exit do not fit its views")
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError("steps of an early exit do not ascend")
@@ -84,7 +84,8 @@ class EarlyExit(BaseModel):
         views, looked = len(self.usual), by_view.shape[1]
         own = by_view - np.array(self.usual[:looked])
         # The views are a finite set: with all of them looked at nothing is left to be wrong about.
-        error = np.maximum(own.std(axis=1, ddof=1), self.floor) * math.sqrt(1 / looked - 1 / views)
+        deviation = own.std(axis=1, ddof=1) if looked > 1 else np.zeros(len(own))  # one view says nothing of it
+        error = np.maximum(deviation, self.floor) * math.sqrt(1 / looked - 1 / views)
         return Estimate(own.mean(axis=1), self.reach[self.steps.index(looked)] * error)
 
     def decided(self, estimate: Estimate, bar: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -28,7 +28,7 @@ def many_views(extractor: Extractor) -> Detector:
 
 
 def with_rule(detector: Detector, reach: float) -> Detector:
-    rule = EarlyExit(usual=(0.0,) * 16, steps=(4, 8), reach=(reach,) * 2, floor=0.0)
+    rule = EarlyExit(usual=(0.0,) * 16, steps=(1, 4, 8), reach=(reach,) * 3, floor=0.1)
     plan = ViewPlan(count=16, seed=7)
     detector.manifest = detector.manifest.model_copy(update={"views": plan, "early_exit": rule})
     return detector
