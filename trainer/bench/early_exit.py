@@ -9,7 +9,7 @@ from trainer.bench.scoring import Scoring, leaves_early, score_bodies
 from trainer.bench.setting import Setting
 
 
-class EarlyExit(Row):
+class FewerViews(Row):
     """Views and verdicts; the ratio says how many times fewer views.
 
     Attributes:
@@ -48,20 +48,19 @@ class EarlyExit(Row):
         ]
 
 
-def measure_early_exit(setting: Setting) -> EarlyExit:
+def measure_early_exit(setting: Setting) -> FewerViews:
     """Score pictures by all views and with early exit, by a detector as a plant has it.
 
     Raises:
-        NotMeasuredError: The detector knows no early exit.
+        NotMeasuredError: It was calibrated on too few pictures to leave views out.
     """
     if not leaves_early(setting.plant):
-        raise NotMeasuredError("the detector knows no early exit")
-    detector: Scoring = setting.plant  # type: ignore[assignment]
+        raise NotMeasuredError("too few pictures to calibrate early exit on")
     bodies = setting.pictures.stream(setting.size.exit_frames)
-    return compare(detector, setting.plant.manifest.threshold, bodies, setting.device_name)
+    return compare(setting.plant, setting.plant.manifest.threshold, bodies, setting.device_name)
 
 
-def compare(detector: Scoring, threshold: float, bodies: Sequence[bytes], device: str = "cpu") -> EarlyExit:
+def compare(detector: Scoring, threshold: float, bodies: Sequence[bytes], device: str = "cpu") -> FewerViews:
     """Score pictures both ways.
 
     Args:
@@ -76,7 +75,7 @@ def compare(detector: Scoring, threshold: float, bodies: Sequence[bytes], device
     away = 100 * np.abs(whole.score[differ] - threshold) / abs(threshold)
     by_kind = [early.views[whole.defect == kind] for kind in (False, True)]
     good, defect = (float(views.mean()) if len(views) else None for views in by_kind)
-    return EarlyExit(
+    return FewerViews(
         device=device,
         ratio=float(whole.views.mean() / early.views.mean()),
         frames=len(bodies),

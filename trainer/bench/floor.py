@@ -5,7 +5,7 @@ from functools import partial
 
 from scorer.detector import FlowSpec
 from trainer.bench.row import Row
-from trainer.bench.scoring import score_bodies, scoring_of
+from trainer.bench.scoring import score_bodies
 from trainer.bench.setting import Setting
 from trainer.bench.tables import table
 from trainer.bench.timing import in_turns, matmul_rate
@@ -54,13 +54,13 @@ class FloorShare(Row):
 def measure_floor(setting: Setting) -> FloorShare:
     """Score pictures at each number of views, and multiply matrices, in turns."""
     size, detector = setting.size, setting.speed.detector
-    ours, rates = scoring_of(detector), list[float]()
+    rates: list[float] = []
     budget = size.floor_budget * (_CUDA_VIEWS if setting.device.type == "cuda" else 1)
     frames = {views: max(1, budget // views) for views in size.floor_views}
 
     def score(views: int, pictures: int) -> None:
         plan = detector.manifest.views.model_copy(update={"count": views})
-        score_bodies(ours, setting.pictures.stream(pictures), plan, early_exit=False)
+        score_bodies(detector, setting.pictures.stream(pictures), plan, early_exit=False)
 
     def multiply(_: int) -> None:
         rates.append(matmul_rate(setting.fastest_dtype, setting.device, size.matrix))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from infra.pictures import decode
 from trainer.bench.row import NotMeasuredError, Row
-from trainer.bench.scoring import PICTURES_PER_BATCH, leaves_early, score_bodies, scoring_of
+from trainer.bench.scoring import PICTURES_PER_BATCH, leaves_early, score_bodies
 from trainer.bench.setting import Setting, say
 from trainer.bench.tables import table
 from trainer.bench.timing import seconds
@@ -137,23 +137,18 @@ def _timed(contender: Contender, bodies: Sequence[bytes]) -> Rival:
 
 
 def _ours(setting: Setting) -> list[Contender]:
-    detector = setting.plant
-    scoring, weights = scoring_of(detector), setting.extractor.name
+    detector, weights = setting.plant, setting.extractor.name
+    early = leaves_early(detector)
     few = detector.manifest.views.model_copy(update={"count": min(FEW_VIEWS, setting.size.views)})
-    found = [
-        Contender(
-            f"differline, {few.count} views",
-            weights,
-            lambda bodies: score_bodies(scoring, bodies, few, early_exit=False),
-        )
-    ]
-    most = f"differline, {setting.size.views} views"
-    if leaves_early(detector):
-        return [
-            *found,
-            Contender(f"{most}, early exit", weights, lambda bodies: score_bodies(scoring, bodies, early_exit=True)),
-        ]
-    return [*found, Contender(most, weights, lambda bodies: score_bodies(scoring, bodies, early_exit=False))]
+
+    def by_few(bodies: Sequence[bytes]) -> object:
+        return score_bodies(detector, bodies, few, early_exit=False)
+
+    def by_most(bodies: Sequence[bytes]) -> object:
+        return score_bodies(detector, bodies, early_exit=early)
+
+    most = f"differline, {setting.size.views} views" + (", early exit" if early else "")
+    return [Contender(f"differline, {few.count} views", weights, by_few), Contender(most, weights, by_most)]
 
 
 def _efficient_ad(setting: Setting) -> Contender:

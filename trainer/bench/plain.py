@@ -1,7 +1,8 @@
 """The plain loop, as the paper's reference implementation has it: one view at a time by PIL, in float32, and no batches.
 
-It is the other side of P1 and P5. What is not a matter of speed is as on our side, so that the scores can be compared: the same
-weights, angles and factors, bilinear rotation, and means over pixels where a picture or a scale shrinks.
+It is the other side of P1 and P5. What is not a matter of speed is as on our side, so that the scores can be compared: weights,
+angles and factors, how a picture becomes a square, black that is blended in where a rotated picture ends, and means over pixels
+where a scale shrinks.
 """
 
 import io
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.functional import to_tensor
 
-from scorer.detector import SCALES_PX, VIEW_PX, Extractor, Flow, Views
+from scorer.detector import SCALES_PX, VIEW_PX, Extractor, Flow, Views, prepare
 
 _LEAST_ROTATION = 1e-6
 
@@ -55,14 +56,15 @@ def plain_flow(flow: Flow, device: torch.device) -> Flow:
 
 
 def plain_views(body: bytes, views: Views) -> Iterator[Tensor]:
-    """Open a picture for each of its views, and resize and rotate it by PIL: (3, 448, 448) float32 in [0, 1] each."""
+    """Open a picture, then resize and rotate it for each of its views: (3, 448, 448) float32 in [0, 1] each."""
+    with Image.open(io.BytesIO(body)) as opened:
+        picture = opened.convert("RGB")
     for angle, brightness, contrast in zip(views.angle, views.brightness, views.contrast, strict=True):
-        with Image.open(io.BytesIO(body)) as opened:
-            square = _square(opened.convert("RGB"))
+        square = _square(picture)
         if brightness != 1.0 or contrast != 1.0:
             square = _lit(square, float(brightness), float(contrast))
         if abs(angle) > _LEAST_ROTATION:
-            square = square.rotate(math.degrees(angle), resample=Image.Resampling.BILINEAR)
+            square = _rotated(square, math.degrees(angle))
         yield to_tensor(square)
 
 
@@ -85,10 +87,15 @@ def plain_score(extractor: PlainExtractor, flow: Flow, body: bytes, views: Views
 
 
 def _square(picture: Image.Image) -> Image.Image:
-    """Resize to the square of a view: means where the picture shrinks, bilinear where it grows."""
-    smaller = (min(picture.width, VIEW_PX), min(picture.height, VIEW_PX))
-    shrunk = picture if smaller == picture.size else picture.resize(smaller, Image.Resampling.BOX)
-    return shrunk.resize((VIEW_PX, VIEW_PX), Image.Resampling.BILINEAR)
+    """Resize as the detector does: PIL's filters are others, and the flow sees the difference."""
+    return Image.fromarray(prepare([np.asarray(picture)])[0].permute(1, 2, 0).numpy())
+
+
+def _rotated(square: Image.Image, degrees: float) -> Image.Image:
+    """Rotate on a black margin, which PIL then blends in; without it the edge is jagged, and the flow sees little else."""
+    margin = Image.new("RGB", (VIEW_PX + 2, VIEW_PX + 2))
+    margin.paste(square, (1, 1))
+    return margin.rotate(degrees, resample=Image.Resampling.BILINEAR).crop((1, 1, VIEW_PX + 1, VIEW_PX + 1))
 
 
 def _lit(picture: Image.Image, brightness: float, contrast: float) -> Image.Image:

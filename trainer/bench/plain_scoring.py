@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from trainer.bench.plain import PlainExtractor, plain_flow, plain_score
 from trainer.bench.row import Row
-from trainer.bench.scoring import leaves_early, score_bodies, scoring_of
+from trainer.bench.scoring import leaves_early, score_bodies
 from trainer.bench.setting import Setting
 from trainer.bench.timing import in_turns, median_ratio
 
@@ -77,7 +77,7 @@ class PlainScoring(Row):
 def measure_plain_scoring(setting: Setting) -> PlainScoring:
     """Score the same pictures by the plain loop and by the detector with the flow alone, in turns."""
     size, detector = setting.size, setting.speed.detector
-    ours, early = scoring_of(detector), leaves_early(detector)
+    early = leaves_early(detector)
     extractor, flow = PlainExtractor(setting.extractor, setting.device), plain_flow(detector.flow, setting.device)
     views = detector.manifest.views.draw(1)
     bodies = setting.pictures.stream(size.rounds * size.frames)
@@ -88,15 +88,15 @@ def measure_plain_scoring(setting: Setting) -> PlainScoring:
         scores["plain"] += [plain_score(extractor, flow, body, views) for body in _part(bodies, number, size.frames)]
 
     def fast(number: int, *, early_exit: bool) -> None:
-        found = score_bodies(ours, _part(bodies, number, size.frames), early_exit=early_exit)
+        found = score_bodies(detector, _part(bodies, number, size.frames), early_exit=early_exit)
         scores["early" if early_exit else "ours"] += found.score.tolist()
         if early_exit:
             looked_at.extend(found.views.tolist())
 
-    score_bodies(ours, bodies[:1], early_exit=False)  # what the first call costs is no rate
+    score_bodies(detector, bodies[:1], early_exit=False)  # what the first call costs is no rate
     sides: dict[str, Callable[[int], None]] = {"plain": plain, "ours": partial(fast, early_exit=False)}
     if early:
-        score_bodies(ours, bodies[:1], early_exit=True)
+        score_bodies(detector, bodies[:1], early_exit=True)
         sides["early"] = partial(fast, early_exit=True)
     taken = in_turns(size.rounds, sides)
     wanted, got = np.asarray(scores["plain"]), np.asarray(scores["ours"])

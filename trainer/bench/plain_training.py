@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from scorer.detector import Flow, ViewPlan, loss_per_view, part_scores, prepare
+from scorer.detector import Flow, ViewPlan, extract, loss_per_view, prepare, score_views
 from trainer.bench.pictures import EncodedPicture
 from trainer.bench.plain import PlainExtractor, plain_features
 from trainer.bench.row import Row
@@ -183,6 +183,7 @@ def _plain_costs(setting: Setting, preset: Preset) -> tuple[float, float]:
 def _auroc(setting: Setting, flow: Flow, preset: Preset) -> float:
     good, defective = (part[:_TEST_PICTURES] for part in (setting.pictures.good, setting.pictures.defective))
     prepared = prepare([picture.load() for picture in (*good, *defective)], device=setting.device)
-    flow = flow.eval().requires_grad_(requires_grad=False)
-    scores = part_scores(setting.extractor, flow, prepared, preset.scoring_plan(_SEED)).flow
+    plan = preset.scoring_plan(_SEED)
+    features = extract(setting.extractor, prepared, plan.draw(len(prepared))).features
+    scores = score_views(flow.eval(), features, plan.count).cpu().numpy()
     return float(roc_auc_score(np.repeat([0, 1], [len(good), len(defective)]), scores))

@@ -1,9 +1,8 @@
 """Our side: encoded bytes to scores, the next pictures decoded while these are scored."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +23,9 @@ class Scoring(Protocol):
         """Score pictures, (H, W, 3) uint8 RGB each, by views of the plan, or by as many of them as a verdict needs."""
 
 
-def scoring_of(detector: Detector) -> Scoring:
-    """The detector, as something that can be told whether to leave early."""
-    if leaves_early(detector):
-        return cast("Scoring", detector)
-    return _AllViews(detector)
-
-
-def leaves_early(detector: object) -> bool:
-    """Whether a detector knows early exit."""
-    return "early_exit" in inspect.signature(detector.score).parameters  # type: ignore[attr-defined]
+def leaves_early(detector: Detector) -> bool:
+    """Whether a detector was calibrated on enough pictures to leave views out."""
+    return detector.manifest.early_exit is not None
 
 
 def score_bodies(
@@ -73,19 +65,3 @@ def _decoded_ahead(bodies: Sequence[bytes]) -> Iterator[list[RgbPicture]]:
 
 def _decoded(bodies: Sequence[bytes]) -> list[RgbPicture]:
     return [decode(body, MAX_PIXELS) for body in bodies]
-
-
-class _AllViews:
-    """A detector that always looks at all views."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-
-    def score(
-        self,
-        pictures: Sequence[NDArray[np.uint8]],
-        plan: ViewPlan | None = None,
-        *,
-        early_exit: bool = True,  # noqa: ARG002 - there is none
-    ) -> Scores:
-        return self._detector.score(pictures, plan)

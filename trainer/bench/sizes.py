@@ -90,7 +90,7 @@ FULL = Size(
 
 QUICK = replace(
     FULL,
-    train=20,
+    train=40,
     good=8,
     defective=8,
     rounds=2,

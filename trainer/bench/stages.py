@@ -19,6 +19,7 @@ from trainer.bench.tables import table
 EXTRACTOR_STAGE = "features"
 DEFECTIVE_SHARE = 0.05  # a line makes good parts
 _PRODUCT = "bench"
+_NAMED_EXTRACTORS = ("bundled", "imagenet", "random")
 _COMMAND_TIMEOUT_S = 3600.0
 _IDLE_S = 3
 _PNG = b"\x89PNG"
@@ -101,16 +102,22 @@ def measure_stages(setting: Setting) -> Stages:
     """
     with tempfile.TemporaryDirectory(prefix="differline-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        told = {f"{ENV_PREFIX}DEVICE": str(setting.device), f"{ENV_PREFIX}EXTRACTOR": extractor_setting(setting)}
-        commands = OwnCommands(folder / "data", told)
+        commands = OwnCommands(folder / "data", told(setting))
         with running_engines(Settings(data_dir=commands.data_dir, database_url=None, redis_url=None)):
             return stages_of(setting, commands, folder)
 
 
-def extractor_setting(setting: Setting) -> str:
-    """What a scorer is told of the extractor: its stages take the same time with any weights, so a file's are left out."""
+def told(setting: Setting) -> dict[str, str]:
+    """The settings of the commands: device, arithmetic and extractor of this run.
+
+    An extractor from a file has no name that they know; theirs is then the bundled one, which takes as long.
+    """
     name = setting.extractor.name
-    return name if name in {"bundled", "imagenet", "random"} else "bundled"
+    return {
+        f"{ENV_PREFIX}DEVICE": str(setting.device),
+        f"{ENV_PREFIX}ARITHMETIC": str(setting.extractor.arithmetic).removeprefix("torch."),
+        f"{ENV_PREFIX}EXTRACTOR": name if name in _NAMED_EXTRACTORS else "bundled",
+    }
 
 
 def stages_of(setting: Setting, commands: Commands, folder: Path) -> Stages:

@@ -16,7 +16,7 @@ import torch
 from scorer.detector import load_artifact, load_extractor, save_extractor
 from trainer.bench.machine import cores
 from trainer.bench.row import NotMeasuredError, Row
-from trainer.bench.scoring import score_bodies, scoring_of
+from trainer.bench.scoring import score_bodies
 from trainer.bench.setting import Setting
 from trainer.bench.tables import table
 
@@ -67,12 +67,14 @@ class Share:
         bodies: What it scores.
         views: Views of each picture.
         threads: Its share of the cores.
+        arithmetic: What its extractor computes in.
     """
 
     folder: Path
     bodies: tuple[bytes, ...]
     views: int
     threads: int
+    arithmetic: torch.dtype
 
 
 def measure_workers(setting: Setting) -> Workers:
@@ -93,7 +95,7 @@ def measure_workers(setting: Setting) -> Workers:
         save_extractor(setting.extractor, folder / _EXTRACTOR)
         for number in range(size.worker_rounds):
             for count in size.workers if number % 2 == 0 else reversed(size.workers):
-                share = Share(folder, bodies, size.worker_views, threads[count])
+                share = Share(folder, bodies, size.worker_views, threads[count], setting.extractor.arithmetic)
                 taken[count].append(side_by_side(share, count))
     frames_s = {count: count * len(bodies) / statistics.median(taken[count]) for count in size.workers}
     efficiency = {count: rate / frames_s[1] for count, rate in frames_s.items()}
@@ -136,9 +138,10 @@ def side_by_side(share: Share, count: int) -> float:
 def _score_share(share: Share, ready: Barrier, ends: "Queue[float]") -> None:
     try:
         torch.set_num_threads(share.threads)
-        detector = load_artifact(share.folder / _MODEL, extractor=load_extractor(str(share.folder / _EXTRACTOR)))
+        extractor = load_extractor(str(share.folder / _EXTRACTOR)).computing_in(share.arithmetic)
+        detector = load_artifact(share.folder / _MODEL, extractor=extractor)
         plan = detector.manifest.views.model_copy(update={"count": share.views})
-        score = partial(score_bodies, scoring_of(detector), plan=plan, early_exit=False)
+        score = partial(score_bodies, detector, plan=plan, early_exit=False)
         score(share.bodies[:1])  # what the first call costs is no rate
     except BaseException:
         ready.abort()  # nobody waits for one that does not come

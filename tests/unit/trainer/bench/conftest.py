@@ -15,10 +15,10 @@ def size(tiny: Preset) -> Size:
     one_view = replace(tiny, bank_views=1, epoch_views=1, scoring_views=1)
     return replace(
         QUICK,
-        train=16,
+        train=40,
         good=3,
         defective=3,
-        views=2,
+        views=4,
         rounds=2,
         frames=2,
         speed=replace(one_view, standardize=False),
@@ -28,6 +28,7 @@ def size(tiny: Preset) -> Size:
         matrix=64,
         rival_frames=2,
         exit_frames=4,
+        small_pictures=8,
         training=one_view,
         plain_views=2,
         small=one_view,

@@ -15,7 +15,7 @@ LIT = ViewPlan(count=4, seed=3, brightness=(0.85, 1.15), contrast=(0.85, 1.15))
 
 
 def smooth(height: int, width: int) -> bytes:
-    """A picture without sharp edges, where one way to resize is as good as another."""
+    """A picture without sharp edges: what differs is rounded."""
     rows, columns = np.mgrid[0:height, 0:width] / 40.0
     channels = [128 + 90 * np.sin(rows + phase) * np.cos(columns) for phase in range(3)]
     return encode_png(np.stack(channels, axis=2).astype(np.uint8))
@@ -27,9 +27,9 @@ def test_views_are_those_of_the_detector(height: int, width: int) -> None:
     views = LIT.draw(1)
     plain = torch.stack(list(plain_views(body, views)))
     ours = render(prepare([decode(body, 10**7)]), views)
-    inside = (ours > 0).all(dim=1, keepdim=True) & (plain > 0).all(dim=1, keepdim=True)
-    assert inside.float().mean() > 0.7
-    assert (ours - plain).abs()[inside.expand_as(ours)].mean() < 0.005
+    assert (ours - plain).abs().mean() < 0.005
+    edge = (ours > 0) & (ours < 0.05)  # where black is blended in; a jagged edge has none of it
+    assert (ours - plain).abs()[edge].mean() < 0.01
 
 
 def test_features_and_scores_are_those_of_the_detector(setting: Setting) -> None:
@@ -38,10 +38,10 @@ def test_features_and_scores_are_those_of_the_detector(setting: Setting) -> None
     plain = torch.cat(list(plain_features(PlainExtractor(setting.extractor, CPU), body, views)))
     ours = extract(setting.extractor, prepare([decode(body, 10**7)]), views).features
     assert torch.cosine_similarity(plain, ours).min() > 0.999
-    assert (plain - ours).abs().max() < 0.05 * ours.abs().max()
+    assert (plain - ours).abs().max() < 0.01 * ours.abs().max()
     by_flow = float(score_views(detector.flow, ours, 3))
     plain_one = plain_score(PlainExtractor(setting.extractor, CPU), plain_flow(detector.flow, CPU), body, views)
-    assert plain_one == pytest.approx(by_flow, rel=0.01)
+    assert plain_one == pytest.approx(by_flow, rel=5e-3)
 
 
 def test_a_copy_of_a_flow_is_its_own(setting: Setting) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from infra.pictures import encode_png
-from scorer.detector import FlowSpec, Scores, ViewPlan
+from scorer.detector import Detector, FlowSpec, Scores, ViewPlan
 from trainer.bench import workers
 from trainer.bench.early_exit import compare, measure_early_exit
 from trainer.bench.floor import EXTRACTOR_MACS, flow_macs, measure_floor
@@ -24,8 +24,12 @@ from trainer.bench.workers import measure_workers
 
 def test_p1_compares_scores_as_well_as_rates(setting: Setting) -> None:
     row = measure_plain_scoring(setting)
-    assert (row.frames, row.views) == (4, 2)
+    assert (row.frames, row.views) == (4, 4)
     assert row.ratio > 0
+    assert row.early_exit_ratio
+    assert row.early_exit_views
+    assert 2 <= row.early_exit_views <= 4
+    assert "early exit" in row.details()[0]
     assert row.plain_frames_s > 0
     assert row.error_max < 0.01
     assert row.rank_correlation == pytest.approx(1.0)
@@ -71,7 +75,6 @@ def body(level: int) -> bytes:
 
 
 def test_p4_counts_views_and_verdicts() -> None:
-    assert leaves_early(Leaves())
     row = compare(Leaves(), 100.0, [body(level) for level in (0, 0, 99, 200)])
     assert (row.frames, row.views, row.mean_views) == (4, 64, 10.0)
     assert row.ratio == pytest.approx(6.4)
@@ -80,14 +83,20 @@ def test_p4_counts_views_and_verdicts() -> None:
     assert (row.mean_views_good, row.mean_views_defect) == (8.0, 16.0)
 
 
-def test_p4_is_measured_where_there_is_early_exit(setting: Setting) -> None:
-    if leaves_early(setting.plant):
-        row = measure_early_exit(setting)
-        assert row.ratio >= 1
-        assert 0 <= row.agreement <= 1
-    else:
-        with pytest.raises(NotMeasuredError, match="no early exit"):
-            measure_early_exit(setting)
+def test_p4_is_of_a_detector_as_a_plant_has_it(setting: Setting) -> None:
+    row = measure_early_exit(setting)
+    assert (row.frames, row.views) == (4, 4)
+    assert row.ratio >= 1
+    assert 0 <= row.agreement <= 1
+
+
+def test_p4_needs_a_calibrated_rule(setting: Setting) -> None:
+    detector = setting.plant
+    bare = Detector(detector.manifest.model_copy(update={"early_exit": None}), detector.extractor, detector.flow)
+    assert leaves_early(detector)
+    assert not leaves_early(bare)
+    with pytest.raises(NotMeasuredError, match="too few pictures"):
+        measure_early_exit(SimpleNamespace(plant=bare))  # type: ignore[arg-type]
 
 
 def test_p5_trains_both_loops_and_extrapolates_one(setting: Setting) -> None:
@@ -110,7 +119,7 @@ def test_p7_runs_processes_side_by_side(setting: Setting) -> None:
 
 def test_p7_says_when_a_process_dies(tmp_path: Path) -> None:
     with pytest.raises(NotMeasuredError, match="did not end in order"):
-        workers.side_by_side(workers.Share(tmp_path / "no-model", (), 1, 1), 1)
+        workers.side_by_side(workers.Share(tmp_path / "no-model", (), 1, 1, torch.float32), 1)
 
 
 def test_p7_is_of_cores() -> None:

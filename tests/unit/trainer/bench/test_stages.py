@@ -5,7 +5,7 @@ import pytest
 
 from trainer.bench.row import NotMeasuredError
 from trainer.bench.setting import Setting
-from trainer.bench.stages import OwnCommands, read_stages, stages_of, write_pictures
+from trainer.bench.stages import OwnCommands, read_stages, stages_of, told, write_pictures
 
 ENDED = {
     "event": "scorer.ended",
@@ -56,6 +56,14 @@ def test_the_commands_are_a_users(setting: Setting, tmp_path: Path) -> None:
     images = Path(commands.commands[0][commands.commands[0].index("--images") + 1])
     assert len(list(images.iterdir())) == len(setting.pictures.training)
     assert len(list((tmp_path / "stream").glob("*.jpg"))) == setting.size.stage_frames
+
+
+def test_the_commands_are_told_what_is_measured(setting: Setting) -> None:
+    assert told(setting) == {
+        "DIFFERLINE_DEVICE": "cpu",
+        "DIFFERLINE_ARITHMETIC": "float32",
+        "DIFFERLINE_EXTRACTOR": "random",
+    }
 
 
 def test_pictures_are_written_under_their_format(tmp_path: Path) -> None:
