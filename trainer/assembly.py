@@ -75,7 +75,7 @@ class Assembly:
         progress(stage, done, len(pictures))
         for chunk in pictures.chunks(_PICTURES_PER_CHUNK):
             prepared = prepare(chunk, device=self.device)
-            subject = Subject(self.extractor, self.flow, self.local, prepared, self.views)
+            subject = Subject(self.extractor, self.flow, self.local, prepared, self.views, self.local is not None)
             found += look([subject], views_per_chunk(self.device))
             done += len(chunk)
             progress(stage, done, len(pictures))

@@ -31,7 +31,7 @@ from scorer.detector.extractor import (
     save_extractor,
 )
 from scorer.detector.flow import Flow, FlowSpec, loss_per_view
-from scorer.detector.fusion import PARTS, Fusion, in_parts
+from scorer.detector.fusion import PARTS, Fusion
 from scorer.detector.local import CELLS, FINE, LocalModel, LocalSpec, local_features, local_heat, local_scores
 from scorer.detector.localization import HEATMAP_PX, heatmaps
 from scorer.detector.looking import VIEWS_PER_CHUNK, PartScores, Subject, ViewFeatures, extract, look
@@ -84,7 +84,6 @@ __all__ = [
     "extractors_at_hand",
     "has_fast_bfloat16",
     "heatmaps",
-    "in_parts",
     "load_artifact",
     "load_extractor",
     "local_features",

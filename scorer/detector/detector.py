@@ -25,8 +25,8 @@ class Scores:
     """Scores of N pictures.
 
     Attributes:
-        score: (N,) float64, mean over views of -log p_Z(z), or the fusion of it and the local model's; not finite where
-            there is none.
+        score: (N,) float64, mean over views of -log p_Z(z), or the fusion of flow and local model; not finite where there is
+            none.
         p_value: (N,) float64, share of defect-free pictures that look as unlikely; NaN where there is no score.
         defect: (N,) bool, score above the threshold.
         views: (N,) int64, how many views of each were looked at.
@@ -152,6 +152,7 @@ class Detector:
             self.local,
             self._prepared(pictures),
             plan or self.manifest.views,
+            self.manifest.fusion is not None and self.manifest.fusion.views == "mean_log",
             rule,
             None if rule is None else self._bar,
         )

@@ -56,7 +56,7 @@ class EarlyExit(BaseModel):
         """Make the rule of defect-free pictures that nothing learned from.
 
         Args:
-            by_view: (N, V) float64, -log p of each view, in the order of looking.
+            by_view: (N, V) float64, -log p of each view or its log, in the order of looking.
 
         Returns:
             The rule; None where there are too few views to leave any out, or fewer than 16 pictures to know it by.
@@ -79,7 +79,7 @@ class EarlyExit(BaseModel):
         """Estimate the mean over all views from the first ones.
 
         Args:
-            by_view: (N, k) float64, -log p of the first k views; k is one of the steps.
+            by_view: (N, k) float64, the same of the first k views; k is one of the steps.
         """
         views, looked = len(self.usual), by_view.shape[1]
         own = by_view - np.array(self.usual[:looked])

@@ -1,6 +1,7 @@
 """Fusion: three scores of one picture, brought to one scale and added."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,19 +43,23 @@ class Fusion(BaseModel):
         flow: Of the log of the flow's score.
         unlikeness: Of the local model's first score.
         defects: Of its second.
+        views: How views become the flow's score: `mean_log`, the mean of their logs, or `log_mean`, the log of their mean, as
+            in models of before. A flow goes astray on a view now and then, by a factor of a thousand, and a mean follows it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    views: Literal["mean_log", "log_mean"] = "log_mean"
     flow: Standard
     unlikeness: Standard
     defects: Standard
 
     @classmethod
     def fit(cls, scores: NDArray[np.float64]) -> "Fusion":
-        """Take the standards from scores of defect-free pictures, (N, 3) float64 as `in_parts` gives them."""
+        """Take the standards from scores of defect-free pictures: (N, 3) float64, the flow's log and the local model's two."""
         columns = zip(PARTS, WEIGHTS, scores.T, strict=True)
-        return cls(**{name: _standard(column, weight) for name, weight, column in columns})
+        standards = {name: _standard(column, weight) for name, weight, column in columns}
+        return cls(views="mean_log", **standards)
 
     def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Fuse scores, (N, 3) float64 to (N,); not finite where one of them is not."""
@@ -64,7 +69,7 @@ class Fusion(BaseModel):
         return np.asarray(((scores - middle) * scale).sum(axis=1))
 
     def bar(self, threshold: float, local: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Say which flow score brings a picture to a threshold, given what the local model says of it.
+        """Say which log of a flow score brings a picture to a threshold, given what the local model says of it.
 
         Args:
             threshold: Of the fused score.
@@ -73,18 +78,10 @@ class Fusion(BaseModel):
         Returns:
             (N,) float64; infinite where no flow score can, minus infinite where each one does.
         """
-        others = self(np.column_stack([np.full(len(local), self.flow.middle), local]))
-        left = threshold - others
+        left = threshold - self(np.column_stack([np.full(len(local), self.flow.middle), local]))
         if self.flow.weight == 0:
             return np.where(left < 0, -np.inf, np.inf)
-        with np.errstate(over="ignore"):
-            return np.exp(self.flow.middle + left * self.flow.spread / self.flow.weight)
-
-
-def in_parts(flow: NDArray[np.float64], local: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put the scores of N pictures side by side: the log of the flow's (N,), and the local model's (N, 2)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.column_stack([np.log(flow), local])
+        return self.flow.middle + left * self.flow.spread / self.flow.weight
 
 
 def _standard(scores: NDArray[np.float64], weight: float) -> Standard:

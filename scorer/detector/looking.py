@@ -17,7 +17,6 @@ from torch import Tensor
 from scorer.detector.early_exit import EarlyExit
 from scorer.detector.extractor import FEATURES, Extractor
 from scorer.detector.flow import Flow
-from scorer.detector.fusion import in_parts
 from scorer.detector.local import CELLS, LocalModel, cells_of, local_scores
 from scorer.detector.scoring import negative_log_prior
 from scorer.detector.views import ViewPlan, Views, render
@@ -25,7 +24,7 @@ from scorer.detector.views import ViewPlan, Views, render
 VIEWS_PER_CHUNK = 8  # the fastest on two CPU cores by a hair, and 64 MiB at most
 
 Bar = Callable[[NDArray[np.float64] | None], NDArray[np.float64]]
-"""From what the local model says of N pictures to the flow score at which each verdict changes, (N,)."""
+"""From what the local model says of N pictures to the flow score, or its log, at which each verdict changes, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Subject:
         local: The local model, if there is one.
         prepared: (N, 3, 448, 448) uint8.
         plan: Which views the flow looks at; the local model looks at the pictures as they are.
+        logs: Whether the flow's score is the mean over views of log(-log p_Z(z)), which no single view can carry away; else it
+            is the paper's, the mean of -log p_Z(z).
         early_exit: When a picture needs no more views; None looks at all of them.
         bar: Where verdicts change, for an early exit.
     """
@@ -47,6 +48,7 @@ class Subject:
     local: LocalModel | None
     prepared: Tensor
     plan: ViewPlan
+    logs: bool = False
     early_exit: EarlyExit | None = None
     bar: Bar | None = None
 
@@ -65,12 +67,13 @@ class PartScores:
     """What the parts of a detector say of N pictures, before they become one score.
 
     Attributes:
-        flow: (N,) float64, mean over views of -log p_Z(z); where a picture was let go early, the estimate of it.
-        by_view: (N, V) float64, -log p_Z(z) of each view, in the order of looking; NaN where one was not looked at.
+        flow: (N,) float64, mean over views of what `by_view` has; where a picture was let go early, the estimate of it.
+        by_view: (N, V) float64, -log p_Z(z) of each view, or its log, in the order of looking; NaN where one was not looked at.
         local: (N, 2) float64 of the local model; None where there is none.
         maps: (N, 2, 27, 27) float32, its maps of unlikeness and of log odds of a defect; None where there is none.
         views: (N,) int64, how many views were looked at.
         seconds: What was spent on it.
+        logs: Whether `flow` and `by_view` are logs.
     """
 
     flow: NDArray[np.float64]
@@ -79,6 +82,7 @@ class PartScores:
     maps: NDArray[np.float32] | None
     views: NDArray[np.int64]
     seconds: Seconds
+    logs: bool
 
     @classmethod
     def joined(cls, parts: Sequence["PartScores"]) -> "PartScores":
@@ -93,17 +97,19 @@ class PartScores:
             np.concatenate(maps) if maps else None,
             np.concatenate([each.views for each in parts]),
             Seconds(*seconds),
+            parts[0].logs,
         )
 
     def side_by_side(self) -> NDArray[np.float64]:
-        """The three scores that a fusion takes, (N, 3) float64.
+        """The three scores that a fusion takes, (N, 3) float64: the log of the flow's, and the local model's.
 
         Raises:
             ValueError: There is no local model.
         """
         if self.local is None:
             raise ValueError("a flow alone has one score: there is nothing to fuse")
-        return in_parts(self.flow, self.local)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.column_stack([self.flow if self.logs else np.log(self.flow), self.local])
 
 
 @dataclass(frozen=True)
@@ -227,8 +233,9 @@ class _State:
             turned = features.view(len(self.open), target - 1, FEATURES)
             features = torch.cat([self.upright[:, None], turned], dim=1).flatten(0, 1)
         z, _ = self.subject.flow(features)
-        likelihood = negative_log_prior(z).view(len(self.open), -1).cpu().numpy()
-        self.by_view[self.open, had:target] = likelihood
+        unlikely = negative_log_prior(z)
+        by_view = (unlikely.log() if self.subject.logs else unlikely).view(len(self.open), -1)
+        self.by_view[self.open, had:target] = by_view.cpu().numpy()
         self.looked[self.open] = target
         if target == self.subject.plan.count:
             self.open = self.open[:0]
@@ -248,7 +255,7 @@ class _State:
         maps = None
         if self.subject.local is not None:
             maps = torch.cat(self.maps).cpu().numpy() if self.maps else np.empty((0, 2, CELLS, CELLS), np.float32)
-        return PartScores(flow, self.by_view, self.local, maps, self.looked, self.seconds)
+        return PartScores(flow, self.by_view, self.local, maps, self.looked, self.seconds, self.subject.logs)
 
 
 def _by_extractor(states: Sequence[_State]) -> Iterator[list[_State]]:

@@ -21,7 +21,6 @@ from scorer.detector import (
     PartScores,
     Subject,
     heatmaps,
-    in_parts,
     local_features,
     local_heat,
     local_scores,
@@ -122,7 +121,7 @@ class Bench:
         if self.preset.local is None:
             return {}
         views = self.preset.scoring_views
-        key = {**self._whole_trial(split, seed), "what": "detector", "views": views}
+        key = {**self._whole_trial(split, seed), "what": "detector, mean of logs", "views": views}
         known = self.store.read(key)
         if known is None:
             learning, probe = (split.train[places] for places in part_off_places(len(split.train), seed))
@@ -131,7 +130,8 @@ class Bench:
             maps = [local(cells) for cells in self._cells(part.test)]
             by_local = torch.cat([local_scores(*both) for both in maps]).numpy()
             fusion = self._fusion(part, probe, local, seed)
-            fused = fusion(in_parts(self.flow_scores(part, FULL, seed, views).mean(axis=1), by_local))
+            by_flow = np.log(self.flow_scores(part, FULL, seed, views)).mean(axis=1)
+            fused = fusion(np.column_stack([by_flow, by_local]))
             known = np.column_stack([fused, by_local]).T
             self.store.write(key, known)
         return dict(zip(DETECTOR_ROWS, known, strict=True))
@@ -224,7 +224,7 @@ class Bench:
         recipe = self.preset.local or LocalRecipe()
         pictures = with_turned(self.labelled.pictures.subset(probe.tolist()), recipe.few)
         found = [
-            look([Subject(self.extractor, flow, local, prepare(chunk, device=self.device), plan)])[0]
+            look([Subject(self.extractor, flow, local, prepare(chunk, device=self.device), plan, logs=True)])[0]
             for chunk in pictures.chunks(PICTURES_PER_CHUNK)
         ]
         return Fusion.fit(PartScores.joined(found).side_by_side())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scorer.detector import Fusion, in_parts
+from scorer.detector import Fusion
 
 
 def test_standards_are_the_median_and_the_median_absolute_deviation() -> None:
@@ -21,6 +21,17 @@ def test_parts_count_in_deviations_and_the_flow_by_a_quarter() -> None:
 
 def test_a_score_that_is_not_finite_stays_so() -> None:
     fusion = Fusion.fit(np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]))
-    flow = np.array([5.0, -1.0, np.nan, np.inf, 5.0])
-    local = np.array([[0.0, 0.0]] * 4 + [[np.nan, 0.0]])
-    assert np.isfinite(fusion(in_parts(flow, local))).tolist() == [True, False, False, False, False]
+    scores = np.array([[5.0, 0.0, 0.0], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0], [5.0, np.nan, 0.0]])
+    assert np.isfinite(fusion(scores)).tolist() == [True, False, False, False]
+
+
+def test_the_bar_is_where_the_fused_score_meets_the_threshold() -> None:
+    fusion = Fusion.fit(np.array([[6.0, 0.0, -1.0], [6.5, 0.5, 0.0], [7.5, 1.0, 2.0]]))
+    local = np.array([[0.3, 0.1], [4.0, -2.0], [-1.0, 9.0]])
+    bar = fusion.bar(3.0, local)
+    assert fusion(np.column_stack([bar, local])).tolist() == pytest.approx([3.0] * 3)
+    mute = fusion.model_copy(update={"flow": fusion.flow.model_copy(update={"weight": 0.0})})
+    others = mute(np.column_stack([np.zeros(3), local]))
+    assert mute.bar(float(np.median(others)) + 0.01, local).tolist() == [
+        -np.inf if score > np.median(others) + 0.01 else np.inf for score in others
+    ]

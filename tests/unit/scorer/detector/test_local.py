@@ -11,9 +11,11 @@ from scorer.detector import (
     Extractor,
     LocalModel,
     LocalSpec,
+    Subject,
     local_features,
     local_heat,
     local_scores,
+    look,
     prepare,
 )
 from tests.unit.scorer.detector.conftest import with_local_model
@@ -83,15 +85,20 @@ def test_the_whole_detector_fuses_what_its_parts_say(detector: Detector, picture
     fusion = whole.manifest.fusion
     assert fusion is not None
     assert whole.local is not None
-    by_flow = detector.score(pictures).score
+    flow_alone = Subject(detector.extractor, detector.flow, None, prepare(pictures), detector.manifest.views)
+    by_flow = look([flow_alone])[0].by_view
     with torch.inference_mode():
         by_local = local_scores(*whole.local(local_features(whole.extractor, prepare(pictures)))).numpy()
-    expected = fusion(np.column_stack([np.log(by_flow), by_local]))
+    expected = fusion(np.column_stack([np.log(by_flow).mean(axis=1), by_local]))
     np.testing.assert_allclose(whole.score(pictures).score, expected, rtol=1e-5)
     alone = np.concatenate([whole.score([picture]).score for picture in pictures])
     np.testing.assert_allclose(alone, expected, rtol=1e-5)
     assert whole.heatmap(pictures).shape == (3, 112, 112)
     assert whole.score([]).score.shape == (0,)
+    former = fusion.model_copy(update={"views": "log_mean"})
+    whole.manifest = whole.manifest.model_copy(update={"fusion": former})
+    expected = fusion(np.column_stack([np.log(by_flow.mean(axis=1)), by_local]))
+    np.testing.assert_allclose(whole.score(pictures).score, expected, rtol=1e-5)
 
 
 def test_a_local_model_without_a_fusion_is_refused(detector: Detector) -> None:
