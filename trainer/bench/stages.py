@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.children import differline, ending_with_us
-from infra.engines import running_engines
-from infra.settings import ENV_PREFIX, Settings
+from infra.settings import ENV_PREFIX
 from trainer.bench.row import NotMeasuredError, Row
 from trainer.bench.setting import FALSE_ALARM_RATE, Setting
 from trainer.bench.tables import table
@@ -102,9 +101,8 @@ def measure_stages(setting: Setting) -> Stages:
     """
     with tempfile.TemporaryDirectory(prefix="differline-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        commands = OwnCommands(folder / "data", told(setting))
-        with running_engines(Settings(data_dir=commands.data_dir, database_url=None, redis_url=None)):
-            return stages_of(setting, commands, folder)
+        # Each command starts the engines and stops them: there is nothing here to leave running when this is killed.
+        return stages_of(setting, OwnCommands(folder / "data", told(setting)), folder)
 
 
 def told(setting: Setting) -> dict[str, str]:
