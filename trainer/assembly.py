@@ -1,5 +1,6 @@
 """From an extractor and defect-free pictures to the parts of a detector, and the evidence of what they are worth."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from scorer.detector import (
     PartScores,
     Subject,
     ViewPlan,
+    cap_of,
     look,
     prepare,
     views_per_chunk,
@@ -75,11 +77,17 @@ class Assembly:
         progress(stage, done, len(pictures))
         for chunk in pictures.chunks(_PICTURES_PER_CHUNK):
             prepared = prepare(chunk, device=self.device)
-            subject = Subject(self.extractor, self.flow, self.local, prepared, self.views, self.local is not None)
+            subject = Subject(self.extractor, self.flow, self.local, prepared, self.views, self._cap)
             found += look([subject], views_per_chunk(self.device))
             done += len(chunk)
             progress(stage, done, len(pictures))
         return PartScores.joined(found)
+
+    @property
+    def _cap(self) -> float | None:
+        if self.local is None:
+            return None
+        return math.inf if self.fusion is None else self.fusion.cap
 
     def score(self, parts: PartScores) -> NDArray[np.float64]:
         """Make one score a picture of what the parts say: (N,) float64."""
@@ -117,15 +125,24 @@ def assemble(run: TrainingRun, parted: Parted) -> Assembly:
         return bare
     probe = parted.probe if preset.local is None else with_turned(parted.probe, preset.local.few)
     good = bare.parts(probe, run.progress, Stage.PROBE)
-    whole = replace(bare, fusion=None if local is None else _fusion(good))
+    if local is None:
+        return replace(bare, evidence=_evidence(bare, good, parted.probe, run))
+    fusion, good = fuse(good)
+    whole = replace(bare, fusion=fusion)
     return replace(whole, evidence=_evidence(whole, good, parted.probe, run))
 
 
-def _fusion(good: PartScores) -> Fusion:
-    scores = good.side_by_side()
-    if not np.isfinite(scores).all():
+def fuse(good: PartScores) -> tuple[Fusion, PartScores]:
+    """Take the cap of the views and the scales of the scores from a probe; return the probe's scores under that cap as well.
+
+    Raises:
+        TrainingSetError: A score is not finite.
+    """
+    if not np.isfinite(good.side_by_side()).all():
         raise TrainingSetError("a score of a held-out picture is not finite: nothing was learned")
-    return Fusion.fit(scores)
+    cap = cap_of(good.by_view)
+    capped = good.capped(cap)
+    return Fusion.fit(capped.side_by_side(), cap), capped
 
 
 def _evidence(whole: Assembly, good: PartScores, probe: PictureSet, run: TrainingRun) -> float:

@@ -31,7 +31,7 @@ from scorer.detector.extractor import (
     save_extractor,
 )
 from scorer.detector.flow import Flow, FlowSpec, loss_per_view
-from scorer.detector.fusion import PARTS, Fusion
+from scorer.detector.fusion import PARTS, Fusion, cap_of
 from scorer.detector.local import CELLS, FINE, LocalModel, LocalSpec, local_features, local_heat, local_scores
 from scorer.detector.localization import HEATMAP_PX, heatmaps
 from scorer.detector.looking import VIEWS_PER_CHUNK, PartScores, Subject, ViewFeatures, extract, look
@@ -78,6 +78,7 @@ __all__ = [
     "ViewPlan",
     "Views",
     "calibrate",
+    "cap_of",
     "choose_arithmetic",
     "choose_device",
     "extract",

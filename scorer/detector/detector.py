@@ -152,7 +152,7 @@ class Detector:
             self.local,
             self._prepared(pictures),
             plan or self.manifest.views,
-            self.manifest.fusion is not None and self.manifest.fusion.views == "mean_log",
+            None if self.manifest.fusion is None else self.manifest.fusion.cap,
             rule,
             None if rule is None else self._bar,
         )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _STEPS = (1, 2, 4, 8, 16, 32)
-_FLOOR = 0.5  # of the median deviation: few views may agree by chance
-_MARGIN = 1.25  # on the largest error seen
+_FLOOR = 1.0  # of the median deviation: few views may agree by chance
+_MARGIN = 2.0  # on the largest error seen: a new picture may have a larger one
 _LEAST_PICTURES = 16
 
 

@@ -6,7 +6,7 @@ together; after each round the pictures whose verdict more views could not chang
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,8 +37,8 @@ class Subject:
         local: The local model, if there is one.
         prepared: (N, 3, 448, 448) uint8.
         plan: Which views the flow looks at; the local model looks at the pictures as they are.
-        logs: Whether the flow's score is the mean over views of log(-log p_Z(z)), which no single view can carry away; else it
-            is the paper's, the mean of -log p_Z(z).
+        cap: The flow's score is the mean over views of log(-log p_Z(z)), each at most so much; None for the paper's, the mean
+            of -log p_Z(z).
         early_exit: When a picture needs no more views; None looks at all of them.
         bar: Where verdicts change, for an early exit.
     """
@@ -48,7 +48,7 @@ class Subject:
     local: LocalModel | None
     prepared: Tensor
     plan: ViewPlan
-    logs: bool = False
+    cap: float | None = None
     early_exit: EarlyExit | None = None
     bar: Bar | None = None
 
@@ -99,6 +99,11 @@ class PartScores:
             Seconds(*seconds),
             parts[0].logs,
         )
+
+    def capped(self, cap: float) -> "PartScores":
+        """The same with a cap on the log of each view; all views were looked at."""
+        by_view = np.minimum(self.by_view, cap)
+        return replace(self, by_view=by_view, flow=by_view.mean(axis=1))
 
     def side_by_side(self) -> NDArray[np.float64]:
         """The three scores that a fusion takes, (N, 3) float64: the log of the flow's, and the local model's.
@@ -234,7 +239,8 @@ class _State:
             features = torch.cat([self.upright[:, None], turned], dim=1).flatten(0, 1)
         z, _ = self.subject.flow(features)
         unlikely = negative_log_prior(z)
-        by_view = (unlikely.log() if self.subject.logs else unlikely).view(len(self.open), -1)
+        by_view = unlikely if self.subject.cap is None else unlikely.log().clamp_max(self.subject.cap)
+        by_view = by_view.view(len(self.open), -1)
         self.by_view[self.open, had:target] = by_view.cpu().numpy()
         self.looked[self.open] = target
         if target == self.subject.plan.count:
@@ -255,7 +261,7 @@ class _State:
         maps = None
         if self.subject.local is not None:
             maps = torch.cat(self.maps).cpu().numpy() if self.maps else np.empty((0, 2, CELLS, CELLS), np.float32)
-        return PartScores(flow, self.by_view, self.local, maps, self.looked, self.seconds, self.subject.logs)
+        return PartScores(flow, self.by_view, self.local, maps, self.looked, self.seconds, self.subject.cap is not None)
 
 
 def _by_extractor(states: Sequence[_State]) -> Iterator[list[_State]]:

@@ -1,6 +1,7 @@
 """Flows and baselines on one split, each trained once and remembered."""
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -29,7 +30,7 @@ from scorer.detector import (
     score_views,
 )
 from trainer.adaptation import AdaptationBudget, adapt
-from trainer.assembly import part_off_places
+from trainer.assembly import fuse, part_off_places
 from trainer.baselines import BASELINES, baseline_scores
 from trainer.local import fit_local
 from trainer.paper.bank import PICTURES_PER_CHUNK, FeatureBank, Photometry
@@ -121,7 +122,7 @@ class Bench:
         if self.preset.local is None:
             return {}
         views = self.preset.scoring_views
-        key = {**self._whole_trial(split, seed), "what": "detector, mean of logs", "views": views}
+        key = {**self._whole_trial(split, seed), "what": "detector, capped views", "views": views}
         known = self.store.read(key)
         if known is None:
             learning, probe = (split.train[places] for places in part_off_places(len(split.train), seed))
@@ -130,7 +131,8 @@ class Bench:
             maps = [local(cells) for cells in self._cells(part.test)]
             by_local = torch.cat([local_scores(*both) for both in maps]).numpy()
             fusion = self._fusion(part, probe, local, seed)
-            by_flow = np.log(self.flow_scores(part, FULL, seed, views)).mean(axis=1)
+            assert fusion.cap is not None  # noqa: S101 - it was fitted just now
+            by_flow = np.minimum(np.log(self.flow_scores(part, FULL, seed, views)), fusion.cap).mean(axis=1)
             fused = fusion(np.column_stack([by_flow, by_local]))
             known = np.column_stack([fused, by_local]).T
             self.store.write(key, known)
@@ -224,10 +226,10 @@ class Bench:
         recipe = self.preset.local or LocalRecipe()
         pictures = with_turned(self.labelled.pictures.subset(probe.tolist()), recipe.few)
         found = [
-            look([Subject(self.extractor, flow, local, prepare(chunk, device=self.device), plan, logs=True)])[0]
+            look([Subject(self.extractor, flow, local, prepare(chunk, device=self.device), plan, cap=math.inf)])[0]
             for chunk in pictures.chunks(PICTURES_PER_CHUNK)
         ]
-        return Fusion.fit(PartScores.joined(found).side_by_side())
+        return fuse(PartScores.joined(found))[0]
 
     def _cells(self, indices: NDArray[np.int64]) -> Iterator[Tensor]:
         """Features of the cells of pictures, a few at a time: (n, 27, 27, 1664) each."""

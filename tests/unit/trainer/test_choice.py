@@ -55,6 +55,7 @@ def test_what_is_usual_comes_from_the_probe(whole: Preset, bundled: Extractor, p
     found = assemble(TrainingRun(whole, bundled, 0, CPU), parted)
     scores = found.parts(parted.probe, silent, Stage.PROBE).side_by_side()
     assert found.fusion is not None
+    assert found.fusion.cap is not None
     assert found.fusion.flow.middle == pytest.approx(np.median(scores[:, 0]))
     assert found.fusion.defects.middle == pytest.approx(np.median(scores[:, 2]))
     assert found.evidence is not None

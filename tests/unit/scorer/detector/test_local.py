@@ -89,15 +89,15 @@ def test_the_whole_detector_fuses_what_its_parts_say(detector: Detector, picture
     by_flow = look([flow_alone])[0].by_view
     with torch.inference_mode():
         by_local = local_scores(*whole.local(local_features(whole.extractor, prepare(pictures)))).numpy()
-    expected = fusion(np.column_stack([np.log(by_flow).mean(axis=1), by_local]))
+    expected = fusion(np.column_stack([np.log(by_flow.mean(axis=1)), by_local]))
     np.testing.assert_allclose(whole.score(pictures).score, expected, rtol=1e-5)
     alone = np.concatenate([whole.score([picture]).score for picture in pictures])
     np.testing.assert_allclose(alone, expected, rtol=1e-5)
     assert whole.heatmap(pictures).shape == (3, 112, 112)
     assert whole.score([]).score.shape == (0,)
-    former = fusion.model_copy(update={"views": "log_mean"})
-    whole.manifest = whole.manifest.model_copy(update={"fusion": former})
-    expected = fusion(np.column_stack([np.log(by_flow.mean(axis=1)), by_local]))
+    cap = float(np.median(np.log(by_flow)))
+    whole.manifest = whole.manifest.model_copy(update={"fusion": fusion.model_copy(update={"cap": cap})})
+    expected = fusion(np.column_stack([np.minimum(np.log(by_flow), cap).mean(axis=1), by_local]))
     np.testing.assert_allclose(whole.score(pictures).score, expected, rtol=1e-5)
 
 
