@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +50,25 @@ def save_artifact(folder: Path, detector: Detector) -> ArtifactHashes:
     Raises:
         FileExistsError: The folder is there already; artifacts are never overwritten.
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists; an artifact is never overwritten")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     contents = {FLOW_FILE: _state_file(detector.flow)}
     others = {} if detector.local is None else {LOCAL_FILE: _state_file(detector.local)}
     if detector.extractor.name == ADAPTED:
         others[EXTRACTOR_FILE] = _halved_file(detector.extractor.convolutions)
     manifest = detector.manifest.model_copy(update={"files": {name: _sha256(data) for name, data in others.items()}})
     contents |= others | {MANIFEST_FILE: (manifest.model_dump_json(indent=2) + "\n").encode()}
+    write_folder(folder, contents)
+    return ArtifactHashes(_sha256(contents[FLOW_FILE]), _sha256(contents[MANIFEST_FILE]))
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files, by name, into a new folder that appears complete or not at all, whatever is killed.
+
+    Raises:
+        FileExistsError: The folder is there already; it is never overwritten.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; it is never overwritten")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         unfinished.chmod(0o755)
@@ -69,7 +80,6 @@ def save_artifact(folder: Path, detector: Detector) -> ArtifactHashes:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return ArtifactHashes(_sha256(contents[FLOW_FILE]), _sha256(contents[MANIFEST_FILE]))
 
 
 def load_artifact(
