@@ -50,7 +50,8 @@ bench: install ## measure scoring, training, database, Kafka clients and latency
 
 lock: install ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --no-annotate --extra dev --extra bench pyproject.toml --output-file requirements.txt
+		--no-emit-find-links --no-header --no-annotate --extra dev --extra bench --extra onnx pyproject.toml \
+		--output-file requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-header --no-annotate --constraint requirements.txt --extra ganomaly pyproject.toml \
 		--output-file requirements-ganomaly.txt

@@ -14,11 +14,19 @@ from scorer.detector.artifact import (
     read_manifest,
     save_artifact,
 )
+from scorer.detector.backend import Backend, choose_backend, on_onnxruntime
 from scorer.detector.calibration import Calibration, calibrate, pictures_needed
 from scorer.detector.detector import Detector, Scores, score_together
 from scorer.detector.devices import choose_arithmetic, choose_device, has_fast_bfloat16, views_per_chunk
 from scorer.detector.early_exit import EarlyExit
-from scorer.detector.errors import ArtifactRefusedError, CalibrationError, DetectorError, ExtractorError
+from scorer.detector.errors import (
+    ArtifactRefusedError,
+    CalibrationError,
+    DetectorError,
+    ExtractorError,
+    ParityError,
+)
+from scorer.detector.export import LOCAL_GRAPH, SCORE_GRAPH, ExportManifest, export_onnx
 from scorer.detector.extractor import (
     ADAPTED,
     CHANNELS,
@@ -36,6 +44,7 @@ from scorer.detector.local import CELLS, FINE, LocalModel, LocalSpec, local_feat
 from scorer.detector.localization import HEATMAP_PX, heatmaps
 from scorer.detector.looking import VIEWS_PER_CHUNK, PartScores, Subject, ViewFeatures, extract, look
 from scorer.detector.manifest import FORMAT_VERSION, ExtractorIdentity, Manifest
+from scorer.detector.parity import TOLERANCE, Parity, check_parity, parity_pictures
 from scorer.detector.scoring import score_views
 from scorer.detector.views import ViewPlan, Views, make_views, prepare, render
 
@@ -50,18 +59,23 @@ __all__ = [
     "FORMAT_VERSION",
     "HEATMAP_PX",
     "LOCAL_FILE",
+    "LOCAL_GRAPH",
     "MANIFEST_FILE",
     "PARTS",
     "SCALES_PX",
+    "SCORE_GRAPH",
+    "TOLERANCE",
     "VIEWS_PER_CHUNK",
     "VIEW_PX",
     "ArtifactHashes",
     "ArtifactRefusedError",
+    "Backend",
     "Calibration",
     "CalibrationError",
     "Detector",
     "DetectorError",
     "EarlyExit",
+    "ExportManifest",
     "Extractor",
     "ExtractorError",
     "ExtractorIdentity",
@@ -71,6 +85,8 @@ __all__ = [
     "LocalModel",
     "LocalSpec",
     "Manifest",
+    "Parity",
+    "ParityError",
     "PartScores",
     "Scores",
     "Subject",
@@ -79,8 +95,11 @@ __all__ = [
     "Views",
     "calibrate",
     "cap_of",
+    "check_parity",
     "choose_arithmetic",
+    "choose_backend",
     "choose_device",
+    "export_onnx",
     "extract",
     "extractors_at_hand",
     "has_fast_bfloat16",
@@ -93,6 +112,8 @@ __all__ = [
     "look",
     "loss_per_view",
     "make_views",
+    "on_onnxruntime",
+    "parity_pictures",
     "pictures_needed",
     "prepare",
     "read_manifest",

@@ -15,3 +15,7 @@ class ExtractorError(DetectorError):
 
 class CalibrationError(DetectorError):
     """Scores or a rate that no threshold can be set from."""
+
+
+class ParityError(DetectorError):
+    """A graph of a model does not score as the model does."""
