@@ -123,6 +123,10 @@ class Settings(BaseSettings):
         description="models that a scorer keeps in memory, those that were used last; one of preset `paper` takes 0.7 GB",
     )
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …")
+    backend: Literal["torch", "onnxruntime"] = Field(
+        "torch",
+        description="what computes in a scorer; `onnxruntime`: in float32 on the CPU, with the extra `differline[onnx]`",
+    )
     arithmetic: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="what the extractor computes in; `auto`: bfloat16 where the processor or GPU has instructions for it",

@@ -89,7 +89,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from infra.live import LiveState
     from infra.store.connect import open_database
     from infra.telemetry import get_logger
-    from scorer.detector import DetectorError, choose_arithmetic, choose_device
+    from scorer.detector import DetectorError, choose_backend
     from scorer.gaps import GapAlarm
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
@@ -105,11 +105,10 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     log = get_logger("scorer").bind(worker=name)
     database = open_database(engines.database_url)
     try:
-        device = choose_device(settings.device)
-        arithmetic = choose_arithmetic(settings.arithmetic, device)
+        device, arithmetic = choose_backend(settings.backend, settings.device, settings.arithmetic)
     except DetectorError as error:
         raise SettingsError(str(error)) from error
-    load = ArtifactLoader(device, settings.extractor, settings.extractor_seed, arithmetic)
+    load = ArtifactLoader(device, settings.extractor, settings.extractor_seed, arithmetic, backend=settings.backend)
     shelf = ModelShelf(database, load, log, settings.models_in_memory)
     return Worker(
         name=name,

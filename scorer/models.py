@@ -13,12 +13,14 @@ from infra.store.models import RegisteredModel, known_products, models_in_force
 from infra.store.tables import NoVerdictReason
 from scorer.detector import (
     ADAPTED,
+    Backend,
     Detector,
     DetectorError,
     Extractor,
     ExtractorIdentity,
     load_artifact,
     load_extractor,
+    on_onnxruntime,
     read_manifest,
 )
 
@@ -46,13 +48,23 @@ class ArtifactLoader:
         weights: The `extractor` setting; a file of weights is only known by it.
         seed: The `extractor_seed` setting.
         arithmetic: What extractors compute in.
+        backend: What computes; `onnxruntime` takes only models that it scores as torch does.
     """
 
-    def __init__(self, device: torch.device, weights: str, seed: int, arithmetic: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        weights: str,
+        seed: int,
+        arithmetic: torch.dtype = torch.float32,
+        *,
+        backend: Backend = "torch",
+    ) -> None:
         self._device = device
         self._arithmetic = arithmetic
         self._weights = weights
         self._seed = seed
+        self._backend = backend
         self._extractors: dict[str, Extractor] = {}
 
     def __call__(self, row: RegisteredModel) -> Detector:
@@ -64,6 +76,8 @@ class ArtifactLoader:
         folder = Path(row.folder)
         extractor = self._extractor_of(read_manifest(folder).extractor)
         detector = load_artifact(folder, row.flow_sha256, row.manifest_sha256, self._device, extractor)
+        if self._backend == "onnxruntime":
+            detector = on_onnxruntime(detector)
         if detector.extractor.arithmetic != self._arithmetic:
             detector.extractor.computing_in(self._arithmetic)
         if detector.extractor.name != ADAPTED:  # those are of one model each: kept, they would pile up refit by refit
