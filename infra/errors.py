@@ -7,6 +7,7 @@ DifferlineError
 ├── BadFrameError           one frame cannot be judged: dead letter, with its reason
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
 ├── PretrainingError        pretraining cannot begin, go on or end; the last good checkpoint is kept
+├── ExportError             a model cannot be handed to other programs; nothing was written
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
 ├── PositionLostError       the bus ends before the stored position: stop, a person must look
 ├── PositionRefusedError    a kept position would jump over frames that wait: nothing was changed
@@ -72,6 +73,10 @@ class TrainingSetError(DifferlineError):
 
 class PretrainingError(DifferlineError):
     """Pretraining cannot begin, go on or end; the last good checkpoint is kept."""
+
+
+class ExportError(DifferlineError):
+    """A model cannot be handed to other programs: it is refused, or would not score there as it does here."""
 
 
 class StaleEpochError(DifferlineError):

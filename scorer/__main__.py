@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _MOST_DECODE_THREADS = 8  # unless the setting says otherwise
 
 app = typer.Typer(add_completion=False, help="Judge the frames on the bus.")
+export_app = typer.Typer(add_completion=False, help="Write a model as ONNX, if it scores there as it does here.")
 
 
 @app.command()
@@ -56,6 +58,33 @@ def score(
             worker.close()
     stages = {f"{stage}_s": round(seconds, 3) for stage, seconds in vars(worker.judge.stages).items()}
     get_logger("scorer").info("scorer.ended", **vars(totals), **stages)
+
+
+@export_app.command()
+def export(
+    product: Annotated[str, typer.Option(help="What the model is for.")],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder; it appears complete or not at all.")],
+    version: Annotated[int | None, typer.Option(help="Which version; without it, the one in force.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Compare scores on these pictures too, not on drawn ones alone.")
+    ] = None,
+) -> None:
+    """Write a registered model as ONNX graphs and a manifest, if scores and verdicts are those of torch in float32."""
+    from infra.engines import running_engines
+    from infra.settings import load_settings
+    from infra.store.connect import open_database
+    from infra.telemetry import configure_logging
+    from scorer.export import export_model
+    from scorer.threads import cores_here, thread_count, use_threads
+
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    use_threads(thread_count(settings, cores_here()))
+    with running_engines(settings) as engines:
+        database = open_database(engines.database_url, pool_size=1)
+        parity = export_model(settings, database, (product, version), to, images)
+        database.dispose()
+    typer.echo(f"{to} is written: on {parity.pictures} pictures scores are at most {parity.difference:.1e} apart")
 
 
 def build_fleet(settings: "Settings", workers: str, until_idle: float | None, stop: threading.Event) -> "Fleet | None":

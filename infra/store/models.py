@@ -74,6 +74,18 @@ def register_in_force(engine: sa.Engine, new: NewModel) -> RegisteredModel:
         return RegisteredModel(*connection.execute(inserted).one())
 
 
+def registered_model(engine: sa.Engine, product: str, version: int | None = None) -> RegisteredModel | None:
+    """Return a version of a product, or without a version the one in force; None where there is none.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    wanted = models.c.state == ModelState.IN_FORCE if version is None else models.c.version == version
+    with transaction(engine) as connection:
+        row = connection.execute(sa.select(*_REGISTERED).where(models.c.product == product, wanted)).one_or_none()
+        return None if row is None else RegisteredModel(*row)
+
+
 def models_in_force(engine: sa.Engine) -> dict[str, RegisteredModel]:
     """Return the model in force of each product that has one.
 
