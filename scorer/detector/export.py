@@ -87,7 +87,8 @@ class GraphScorer:
             by_view = by_view.view(len(pictures), -1)
             if self._local is None or manifest.fusion is None:
                 return by_view.mean(dim=1).numpy()
-            logs = by_view.log().mean(dim=1) if manifest.fusion.views == "mean_log" else by_view.mean(dim=1).log()
+            cap = manifest.fusion.cap
+            logs = by_view.mean(dim=1).log() if cap is None else by_view.log().clamp_max(cap).mean(dim=1)
             local = torch.cat([self._local(part.float() / 255.0)[-1] for part in torch.split(prepared, chunk)])
             return manifest.fusion(torch.cat([logs[:, None], local.double()], dim=1).numpy())
 
