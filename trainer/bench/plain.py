@@ -1,4 +1,4 @@
-"""The plain loop, as the paper's reference implementation has it: one view at a time by PIL, in float32, and no batches.
+"""The plain loop, as the paper's reference implementation has it: views by PIL, one picture at a time, in float32.
 
 It is the other side of P1 and P5. What is not a matter of speed is as on our side, so that the scores can be compared: weights,
 angles and factors, how a picture becomes a square, black that is blended in where a rotated picture ends, and means over pixels
@@ -24,7 +24,7 @@ _LEAST_ROTATION = 1e-6
 
 
 class PlainExtractor(nn.Module):
-    """The extractor in float32 and PyTorch's usual memory layout, for one view at a time."""
+    """The extractor in float32 and PyTorch's usual memory layout."""
 
     mean: Tensor
     std: Tensor
@@ -38,11 +38,11 @@ class PlainExtractor(nn.Module):
         self.register_buffer("std", extractor.std.float().view(3, 1, 1))
         self.eval().requires_grad_(requires_grad=False).to(device)
 
-    def forward(self, view: Tensor) -> Tensor:
-        """Turn one normalised view, (3, 448, 448) float32, into features, (1, 768)."""
+    def forward(self, views: Tensor) -> Tensor:
+        """Turn the normalised views of a picture, (V, 3, 448, 448) float32, into features, (V, 768)."""
         pooled = []
         for side in SCALES_PX:
-            scaled = view[None] if side == VIEW_PX else F.interpolate(view[None], size=(side, side), mode="area")
+            scaled = views if side == VIEW_PX else F.interpolate(views, size=(side, side), mode="area")
             pooled.append(self.convolutions(scaled).mean(dim=(2, 3)))
         return torch.cat(pooled, dim=1)
 
@@ -68,22 +68,20 @@ def plain_views(body: bytes, views: Views) -> Iterator[Tensor]:
         yield to_tensor(square)
 
 
-def plain_features(extractor: PlainExtractor, body: bytes, views: Views) -> Iterator[Tensor]:
-    """Extract the features of the views of one picture, (1, 768) each, one after the other."""
-    for view in plain_views(body, views):
-        with torch.no_grad():
-            on_device = view.to(extractor.mean.device)
-            yield extractor((on_device - extractor.mean) / extractor.std)
+def plain_features(extractor: PlainExtractor, body: bytes, views: Views) -> Tensor:
+    """Extract the features of the views of one picture, (V, 768) float32."""
+    normal = [(view.to(extractor.mean.device) - extractor.mean) / extractor.std for view in plain_views(body, views)]
+    with torch.no_grad():
+        features: Tensor = extractor(torch.stack(normal))
+    return features
 
 
 def plain_score(extractor: PlainExtractor, flow: Flow, body: bytes, views: Views) -> float:
     """Score one picture: the mean over its views of -log p_Z(z)."""
-    scores = []
-    for features in plain_features(extractor, body, views):
-        with torch.no_grad():
-            z, _ = flow(features)
-            scores.append(float(0.5 * z.double().square().sum()) + 0.5 * z.shape[1] * math.log(2 * math.pi))
-    return float(np.mean(scores))
+    with torch.no_grad():
+        z, _ = flow(plain_features(extractor, body, views))
+        unlikely = 0.5 * z.double().square().sum(dim=1) + 0.5 * z.shape[1] * math.log(2 * math.pi)
+    return float(unlikely.mean())
 
 
 def _square(picture: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ AUROC of their last epochs compared.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class PlainLoop:
         return flow.eval()
 
     def epoch_features(self, pictures: Sequence[EncodedPicture], epoch: int) -> Tensor:
-        """Features of an epoch's new views, (R, 768) float32, one view at a time."""
+        """Features of an epoch's new views, (R, 768) float32, one picture at a time."""
         rows: list[Tensor] = []
         for place, picture in enumerate(pictures):
             plan = ViewPlan(
@@ -115,8 +115,8 @@ class PlainLoop:
                 brightness=self.preset.brightness,
                 contrast=self.preset.contrast,
             )
-            drawn = list(plan.draw(1).chunks(1))[1:]  # without the first one, which is not rotated
-            rows += [features for view in drawn for features in plain_features(self.extractor, picture.body, view)]
+            turned = plan.draw(1).chosen(slice(1, None))  # without the first one, which is not rotated
+            rows.append(plain_features(self.extractor, picture.body, turned))
         return torch.cat(rows)
 
     def step(self, flow: Flow, optimiser: torch.optim.Optimizer, rows: Tensor) -> float:
@@ -167,10 +167,10 @@ def _ours(setting: Setting, preset: Preset, pictures: int) -> Flow:
 
 def _plain_costs(setting: Setting, preset: Preset) -> tuple[float, float]:
     """Seconds of the plain loop a view, and a step."""
-    loop = PlainLoop(PlainExtractor(setting.extractor, setting.device), replace(preset, epoch_views=1), setting.device)
-    some = setting.pictures.training[: setting.size.plain_views]
+    loop = PlainLoop(PlainExtractor(setting.extractor, setting.device), preset, setting.device)
+    some = setting.pictures.training[: -(-setting.size.plain_views // preset.epoch_views)]
     loop.epoch_features(some[:1], 0)
-    view_s = seconds(lambda: loop.epoch_features(some, 1)) / len(some)
+    view_s = seconds(lambda: loop.epoch_features(some, 1)) / (len(some) * preset.epoch_views)
     rows = loop.epoch_features(some[:2], 2)
     batch = rows.repeat(-(-preset.batch // len(rows)), 1)[: preset.batch]
     flow = Flow(preset.flow(_SEED)).to(setting.device).train()
