@@ -10,6 +10,8 @@ the upright picture's feature maps, cell by cell, in two ways:
   Source: Schlueter et al., "Natural Synthetic Anomalies for Self-Supervised Anomaly Detection and Localization", ECCV 2022.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -69,6 +71,7 @@ class LocalModel(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(LOCAL_FEATURES, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(), nn.Linear(second, 1)
         )
+        self._halved: _Halved | None = None
         self.register_buffer("centre", torch.zeros(FINE))
         self.register_buffer("whitener", torch.eye(FINE))
         self.register_buffer("usual", torch.zeros(CELLS, CELLS))
@@ -90,13 +93,43 @@ class LocalModel(nn.Module):
         """Make both maps.
 
         Args:
-            cells: (N, 27, 27, 1664) float32, as `local_features` gives them.
+            cells: (N, 27, 27, 1664) float32 or bfloat16, as `local_features` gives them; of bfloat16 the two large products are
+                taken in it, and summed in float32.
 
         Returns:
-            (N, 27, 27) unlikeness, in deviations from what is usual at a place, and (N, 27, 27) log odds of a defect.
+            (N, 27, 27) unlikeness, in deviations from what is usual at a place, and (N, 27, 27) log odds of a defect; float32.
         """
-        unlike = (self.log_distance(cells[..., :FINE]) - self.usual) / self.spread
-        return unlike, self.defect_logits(cells)
+        if cells.dtype == torch.bfloat16:
+            log_distance, logits = self._in_halves(cells)
+        else:
+            log_distance, logits = self.log_distance(cells[..., :FINE]), self.defect_logits(cells)
+        return (log_distance - self.usual) / self.spread, logits
+
+    def _in_halves(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        if self._halved is None or self._halved.centre.device != cells.device:
+            self._halved = _Halved.of(self)
+        known = self._halved
+        whitened = (cells[..., :FINE] - known.centre) @ known.whitener
+        log_distance = whitened.float().square().sum(dim=-1).clamp_min(_LEAST_DISTANCE).log()
+        first = F.linear(cells, known.first, known.bias).float()
+        logits: Tensor = self.head[1:](first)
+        return log_distance, logits.squeeze(-1)
+
+
+class _Halved(NamedTuple):
+    """The large factors of a fitted model in bfloat16; level and scale are in the first layer's weights."""
+
+    centre: Tensor
+    whitener: Tensor
+    first: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, model: LocalModel) -> "_Halved":
+        layer: nn.Linear = model.head[0]  # type: ignore[assignment]
+        scaled = (layer.weight / model.scale).bfloat16()
+        bias = layer.bias - scaled.float() @ model.level
+        return cls(model.centre.bfloat16(), model.whitener.bfloat16(), scaled, bias.bfloat16())
 
 
 def local_features(extractor: Extractor, prepared: Tensor) -> Tensor:
@@ -107,7 +140,7 @@ def local_features(extractor: Extractor, prepared: Tensor) -> Tensor:
         prepared: (N, 3, 448, 448) uint8.
 
     Returns:
-        (N, 27, 27, 1664) float32, as `cells_of` gives them.
+        (N, 27, 27, 1664) in the extractor's arithmetic, as `cells_of` gives them.
     """
     pixels = prepared.float() / 255.0
     return cells_of(extractor.layers(pixels), extractor.layers(F.avg_pool2d(pixels, 2)))
@@ -121,10 +154,10 @@ def cells_of(fine: list[Tensor], coarse: list[Tensor]) -> Tensor:
         coarse: The same at 224 px.
 
     Returns:
-        (N, 27, 27, 1664) float32: first those at 448 px, then those at 224 px; each averaged over 3 x 3 cells.
+        (N, 27, 27, 1664) in the extractor's arithmetic: first those at 448 px, then those at 224 px; averaged over 3 x 3 cells.
     """
     wide = F.interpolate(_cells(coarse), size=(CELLS, CELLS), mode="bilinear", align_corners=False)
-    return torch.cat([_cells(fine), wide], dim=1).permute(0, 2, 3, 1).float().contiguous()
+    return torch.cat([_cells(fine), wide], dim=1).permute(0, 2, 3, 1).contiguous()
 
 
 def _cells(layers: list[Tensor]) -> Tensor:

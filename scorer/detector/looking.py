@@ -292,7 +292,7 @@ def _look_upright(states: Sequence[_State], views_per_chunk: int) -> None:
             local = state.subject.local
             assert local is not None  # noqa: S101 - only these were asked for
             flow_began = _now(device)
-            maps = local(cells[torch.from_numpy(own == number).to(device)])
+            maps = local(cells if share == 1 else cells[torch.from_numpy(own == number).to(device)])
             state.scores_of_cells.append(local_scores(*maps))
             state.maps.append(torch.stack(maps, dim=1))
             _add(state.seconds, share * (made - began), share * (extracted - made), _now(device) - flow_began)
