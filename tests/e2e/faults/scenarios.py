@@ -94,12 +94,11 @@ def stops(line: Line, times: int) -> int:
     """
     flags = [line.settings.data_dir / f"stop-{index}" for index in range(2)]
     pair = [line.start(**{POINT: "scored", SIGNAL: "SIGSTOP", FLAG: str(flag)}) for flag in flags]
-    frames = 24 * (times + 1)
-    for turn in range(times + 1):
-        line.send(line.plan(24, seed=turn)).wait(60)
-        if turn < times:
-            _stop_with_a_batch(line, pair[turn % 2], flags[turn % 2], done=24 * (turn + 1))
-    line.settle(frames, REST_S)
+    frames = 0
+    for turn in range(times):
+        frames += _stop_with_a_batch(line, pair[turn % 2], flags[turn % 2], done=frames)
+    line.send(line.plan(24, seed=times)).wait(60)
+    line.settle(frames + 24, REST_S)
     return sum(scorer.events("batch.fenced") for scorer in pair)
 
 
@@ -125,14 +124,27 @@ def stale_overlap(line: Line, sabotage: str = "") -> int:
     return stale.events("batch.fenced")
 
 
-def _stop_with_a_batch(line: Line, scorer: Scorer, flag: Path, done: int) -> None:
-    flag.touch()
-    wait_until(lambda: _stands_still(scorer), PROGRESS_S, "the scorer does not stop")
+def _stop_with_a_batch(line: Line, scorer: Scorer, flag: Path, done: int) -> int:
+    flag.touch()  # before the frames come: a quick scorer has judged them before they are all sent
+    sent = 0
+    deadline = time.monotonic() + PROGRESS_S
+    while not _stands_still(scorer):  # a scorer that has yet to join gets frames later
+        assert time.monotonic() < deadline, "the scorer does not stop"
+        line.send(line.plan(24, seed=done + sent)).wait(60)
+        sent += 24
+        _wait_for_the_batch(line, scorer, done + sent)
     stopped = time.monotonic()
-    line.settle(done, REST_S)  # by the other one, the stopped one's batch included
+    line.settle(done + sent, REST_S)  # by the other one, the stopped one's batch included
     time.sleep(max(0.0, line.settings.kafka_max_poll_interval_s + 1 - (time.monotonic() - stopped)))
     scorer.signal(SIGCONT)
     time.sleep(1)
+    return sent
+
+
+def _wait_for_the_batch(line: Line, scorer: Scorer, frames: int) -> None:
+    until = time.monotonic() + REST_S
+    while not _stands_still(scorer) and line.accounted() < frames and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def _stands_still(scorer: Scorer) -> bool:
