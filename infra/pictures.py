@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from infra.errors import BadFrameError, DeadLetterReason
 RgbPicture = NDArray[np.uint8]
 """(H, W, 3) uint8, red first."""
 
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
 _FORMATS = ("JPEG", "PNG")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK_FRAME = 12  # length, name and checksum around a PNG chunk's data
@@ -22,6 +25,11 @@ _JPEG_PIXELS_A_BYTE = (
 _SIXTEEN_BIT_STEP = 257  # 65535 / 255: a 16-bit value is scaled to 8 bits, never clipped
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit holds for the whole process and comes before ours: `max_pixels` decides
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Find the JPEG and PNG files below a folder by their suffixes, at any depth, in the order of their paths."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def decode(data: bytes, max_pixels: int) -> RgbPicture:

@@ -6,12 +6,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from infra.errors import ExportError, SettingsError
-from infra.pictures import RgbPicture, decode
+from infra.pictures import SUFFIXES, RgbPicture, decode, picture_files
 from infra.settings import Settings
 from infra.store.models import registered_model
 from scorer.detector import DetectorError, Parity, export_onnx, load_artifact, load_extractor, read_manifest
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 def export_model(
@@ -51,7 +49,7 @@ def export_model(
 
 
 def _files(images: Path) -> list[Path]:
-    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = picture_files(images)
     if not found:
         raise SettingsError(f"--images {images}: no pictures ({', '.join(sorted(SUFFIXES))}) are there")
     return found

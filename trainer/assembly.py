@@ -21,7 +21,6 @@ from scorer.detector import (
     cap_of,
     look,
     prepare,
-    views_per_chunk,
 )
 from trainer.images import PictureSet, drawn_pictures
 from trainer.local import fit_local
@@ -78,7 +77,7 @@ class Assembly:
         for chunk in pictures.chunks(_PICTURES_PER_CHUNK):
             prepared = prepare(chunk, device=self.device)
             subject = Subject(self.extractor, self.flow, self.local, prepared, self.views, self._cap)
-            found += look([subject], views_per_chunk(self.device))
+            found += look([subject])
             done += len(chunk)
             progress(stage, done, len(pictures))
         return PartScores.joined(found)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.errors import BadFrameError, TrainingSetError
-from infra.pictures import RgbPicture, decode
+from infra.pictures import RgbPicture, decode, picture_files
 from trainer.progress import Progress, Stage, silent
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 LEAST_PICTURES = 16
 MAX_PIXELS = 50_000_000
 
@@ -138,7 +137,7 @@ def read_folder(
     """
     if not folder.is_dir():
         raise TrainingSetError(f"{folder} is not a folder")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = picture_files(folder)
     if not paths:
         raise TrainingSetError(f"{folder} holds no JPEG or PNG pictures")
     pictures: dict[str, StoredPicture] = {}

@@ -42,7 +42,7 @@ from scorer.detector.flow import Flow, FlowSpec, loss_per_view
 from scorer.detector.fusion import PARTS, Fusion, cap_of
 from scorer.detector.local import CELLS, FINE, LocalModel, LocalSpec, local_features, local_heat, local_scores
 from scorer.detector.localization import HEATMAP_PX, heatmaps
-from scorer.detector.looking import VIEWS_PER_CHUNK, PartScores, Subject, ViewFeatures, extract, look
+from scorer.detector.looking import PartScores, Subject, ViewFeatures, extract, look
 from scorer.detector.manifest import FORMAT_VERSION, ExtractorIdentity, Manifest
 from scorer.detector.parity import TOLERANCE, Parity, check_parity, parity_pictures
 from scorer.detector.scoring import score_views
@@ -65,7 +65,6 @@ __all__ = [
     "SCALES_PX",
     "SCORE_GRAPH",
     "TOLERANCE",
-    "VIEWS_PER_CHUNK",
     "VIEW_PX",
     "ArtifactHashes",
     "ArtifactRefusedError",

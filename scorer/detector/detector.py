@@ -187,8 +187,6 @@ def score_together(
     Returns:
         The scores of each group, in the order of the groups.
     """
-    if not groups:
-        return []
     subjects = [detector._subject(pictures, plan, early_exit=early_exit) for detector, pictures in groups]
-    found = look(subjects, groups[0][0].views_per_chunk)
+    found = look(subjects, groups[0][0].views_per_chunk if groups else None)
     return [detector._scores(parts) for (detector, _), parts in zip(groups, found, strict=True)]

@@ -17,6 +17,7 @@ _STEPS = (1, 2, 4, 8, 16, 32)
 _FLOOR = 1.0  # of the median deviation: few views may agree by chance
 _MARGIN = 2.0  # on the largest error seen: a new picture may have a larger one
 _LEAST_PICTURES = 16
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 class Estimate(NamedTuple):
@@ -72,7 +73,7 @@ class EarlyExit(BaseModel):
         for step in steps:
             estimate = rule.estimate(by_view[:, :step])
             error = np.abs(estimate.mean - by_view.mean(axis=1))
-            reach.append(_MARGIN * float((error / np.maximum(estimate.reach, _tiny(error))).max()))
+            reach.append(_MARGIN * float((error / np.maximum(estimate.reach, _TINY)).max()))
         return rule.model_copy(update={"reach": tuple(reach)})
 
     def estimate(self, by_view: NDArray[np.float64]) -> Estimate:
@@ -98,7 +99,3 @@ class EarlyExit(BaseModel):
             bar: (N,) float64, the mean over all views at which the verdict changes.
         """
         return (np.abs(estimate.mean - bar) > estimate.reach) | ~np.isfinite(estimate.mean)
-
-
-def _tiny(like: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.full_like(like, np.finfo(np.float64).tiny)

@@ -36,8 +36,9 @@ class ExportManifest(BaseModel):
         version: Its version in the registry; None where it came from no registry.
         opset: Of the graphs.
         files: SHA-256 of each graph, by name.
-        views: Views whose mean of `negative_log_p` is the flow's score; its log, or the mean of logs, goes into a fusion.
-        fusion: How the log and the local model's scores become one; None where the flow alone judges.
+        views: Views whose mean of `negative_log_p` is the flow's score, where the flow alone judges.
+        fusion: How flow and local model become one score, and what the logs of views are capped at before their mean is taken;
+            None where the flow alone judges.
         threshold: A score above it is a defect.
         parity_pictures: How many pictures the gate compared.
         parity_difference: The largest relative difference of a score.

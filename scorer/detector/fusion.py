@@ -93,7 +93,7 @@ def cap_of(logs: NDArray[np.float64]) -> float:
     """Where logs of views are capped: three deviations above what is usual on defect-free pictures, (N, V) float64.
 
     Tried at 2, 4 and 8 deviations on a simulated product and on two of families held out of pretraining: AUROC of the flow is
-    the same within a point (97 where the plain mean has 93, 88 for 87, 67 for 62), and the lower, the earlier views suffice.
+    the same within about a point (97 where the plain mean has 93, 88 for 87, 67 for 62). The lower, the earlier views suffice.
     """
     middle = float(np.median(logs))
     return middle + _CAP * max(_NORMAL * float(np.median(np.abs(logs - middle))), _LEAST_SPREAD)

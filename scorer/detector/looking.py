@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scorer.detector.devices import views_per_chunk as chunk_of
 from scorer.detector.early_exit import EarlyExit
 from scorer.detector.extractor import FEATURES, Extractor
 from scorer.detector.flow import Flow
 from scorer.detector.local import CELLS, LocalModel, cells_of, local_scores
 from scorer.detector.scoring import negative_log_prior
 from scorer.detector.views import ViewPlan, Views, render
-
-VIEWS_PER_CHUNK = 8  # the fastest on two CPU cores by a hair, and 64 MiB at most
 
 Bar = Callable[[NDArray[np.float64] | None], NDArray[np.float64]]
 """From what the local model says of N pictures to the flow score, or its log, at which each verdict changes, (N,)."""
@@ -130,13 +129,16 @@ class ViewFeatures:
     seconds: Seconds
 
 
-def look(subjects: Sequence[Subject], views_per_chunk: int = VIEWS_PER_CHUNK) -> list[PartScores]:
+def look(subjects: Sequence[Subject], views_per_chunk: int | None = None) -> list[PartScores]:
     """Look at the pictures of several products; those with the same extractor pass it together.
 
     Args:
         subjects: The products; all of them on one device.
-        views_per_chunk: How many views are in memory at once.
+        views_per_chunk: How many views are in memory at once; what suits the device, if not given.
     """
+    if not subjects:
+        return []
+    views_per_chunk = views_per_chunk or chunk_of(subjects[0].prepared.device)
     states = [_State(subject) for subject in subjects]
     with torch.inference_mode():
         for together in _by_extractor([state for state in states if state.subject.local is not None]):
@@ -147,21 +149,19 @@ def look(subjects: Sequence[Subject], views_per_chunk: int = VIEWS_PER_CHUNK) ->
     return [state.scores() for state in states]
 
 
-def extract(
-    extractor: Extractor, prepared: Tensor, views: Views, views_per_chunk: int = VIEWS_PER_CHUNK
-) -> ViewFeatures:
+def extract(extractor: Extractor, prepared: Tensor, views: Views, views_per_chunk: int | None = None) -> ViewFeatures:
     """Extract the features of views of prepared pictures, in chunks of bounded memory.
 
     Args:
         extractor: On the device of `prepared`.
         prepared: (N, 3, 448, 448) uint8.
         views: M views of them.
-        views_per_chunk: How many views are in memory at once.
+        views_per_chunk: How many views are in memory at once; what suits the device, if not given.
     """
     parts: list[Tensor] = []
     seconds = Seconds()
     with torch.inference_mode():
-        for chunk in views.chunks(views_per_chunk):
+        for chunk in views.chunks(views_per_chunk or chunk_of(prepared.device)):
             started = _now(prepared.device)
             pixels = render(prepared, chunk)
             rendered = _now(prepared.device)

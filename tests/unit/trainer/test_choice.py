@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from infra.pictures import RgbPicture, encode_png
-from scorer.detector import ADAPTED, Extractor, load_artifact, load_extractor
+from scorer.detector import ADAPTED, Extractor, cap_of, load_artifact, load_extractor
 from tests.unit.trainer.test_local import QUICK
 from trainer import choice as choice_module
 from trainer.assembly import PROBE_SHARE, Assembly, assemble, part_off
@@ -55,7 +55,8 @@ def test_what_is_usual_comes_from_the_probe(whole: Preset, bundled: Extractor, p
     found = assemble(TrainingRun(whole, bundled, 0, CPU), parted)
     scores = found.parts(parted.probe, silent, Stage.PROBE).side_by_side()
     assert found.fusion is not None
-    assert found.fusion.cap is not None
+    logs = replace(found, fusion=None).parts(parted.probe, silent, Stage.PROBE).by_view
+    assert found.fusion.cap == pytest.approx(cap_of(logs))
     assert found.fusion.flow.middle == pytest.approx(np.median(scores[:, 0]))
     assert found.fusion.defects.middle == pytest.approx(np.median(scores[:, 2]))
     assert found.evidence is not None

@@ -64,6 +64,10 @@ def test_every_beginning_of_the_order_covers_the_circle(count: int) -> None:
     order = plan.order()
     assert sorted(order.tolist()) == list(range(count))
     assert order[0] == 0
+    ranks = np.argsort(np.argsort(plan.draw(1).angle))[order]
+    if count in (8, VIEWS):
+        for beginning in (2, 4, 8):
+            assert sorted(ranks[:beginning].tolist()) == list(range(0, count, count // beginning))
     if count == VIEWS:
         angles = np.sort(plan.draw(1).angle[order[:8]])
         gaps = np.diff([*angles, angles[0] + 2 * np.pi])

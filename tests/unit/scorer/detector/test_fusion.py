@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scorer.detector import Fusion
+from scorer.detector import Fusion, cap_of
 
 
 def test_standards_are_the_median_and_the_median_absolute_deviation() -> None:
@@ -35,3 +35,12 @@ def test_the_bar_is_where_the_fused_score_meets_the_threshold() -> None:
     assert mute.bar(float(np.median(others)) + 0.01, local).tolist() == [
         -np.inf if score > np.median(others) + 0.01 else np.inf for score in others
     ]
+
+
+def test_the_cap_is_three_deviations_above_the_usual_whatever_one_view_does() -> None:
+    logs = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    assert cap_of(logs) == pytest.approx(5.0 + 3 * 1.4826 * 2.0)
+    astray = logs.copy()
+    astray[2, 2] = 1e6
+    assert cap_of(astray) == cap_of(logs)
+    assert cap_of(np.ones((2, 2))) > 1.0  # never below what is usual

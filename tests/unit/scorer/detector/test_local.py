@@ -104,3 +104,20 @@ def test_the_whole_detector_fuses_what_its_parts_say(detector: Detector, picture
 def test_a_local_model_without_a_fusion_is_refused(detector: Detector) -> None:
     with pytest.raises(ValueError, match="go together"):
         Detector(detector.manifest, detector.extractor, detector.flow, local=LocalModel(LocalSpec()))
+
+
+def test_both_maps_are_the_same_in_bfloat16(extractor: Extractor, pictures: list[NDArray[np.uint8]]) -> None:
+    random = torch.Generator().manual_seed(4)
+    cells = local_features(extractor, prepare(pictures))
+    rows = cells.flatten(0, 2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        model = LocalModel(LocalSpec()).requires_grad_(requires_grad=False)
+    model.centre.copy_(rows[:, :FINE].mean(dim=0))
+    model.whitener.copy_(torch.randn(FINE, FINE, generator=random) / rows[:, :FINE].std(dim=0).clamp_min(1e-3)[:, None])
+    model.level.copy_(rows.mean(dim=0))
+    model.scale.copy_(rows.std(dim=0).clamp_min(1e-3))
+    for exact, found in zip(model(cells), model(cells.bfloat16()), strict=True):
+        assert found.dtype == torch.float32
+        assert (found - exact).abs().median() < 0.02 * exact.std()
+        assert torch.corrcoef(torch.stack([found.flatten(), exact.flatten()]))[0, 1] > 0.999
