@@ -24,6 +24,11 @@ class PictureAlteredError(FileNotFoundError):
 _S3 = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 2}}}
 
 
+def reference_of(sha256: str) -> str:
+    """Return the reference of the picture whose bytes have this SHA-256, in hex."""
+    return f"{sha256[:2]}/{sha256}"
+
+
 def is_reference(text: str) -> bool:
     """Tell whether a text has the form of our own references; a path or a URL has not."""
     digest = text.partition("/")[2]
@@ -47,7 +52,7 @@ class Archive:
             ArchiveAwayError: The archive does not answer, or takes nothing more.
         """
         digest = sha256_hex(data)
-        ref = f"{digest[:2]}/{digest}"
+        ref = reference_of(digest)
         path = f"{self._root}/{ref}"
         with self._errors("keep a picture"):
             if not self._files.exists(path):
@@ -71,6 +76,15 @@ class Archive:
         if sha256_hex(data) != ref.partition("/")[2]:
             raise PictureAlteredError(f"{ref} was altered: its bytes do not have that SHA-256")
         return data
+
+    def holds(self, ref: str) -> bool:
+        """Tell whether a picture is kept; not whether it is whole.
+
+        Raises:
+            ArchiveAwayError: The archive does not answer.
+        """
+        with self._errors("look for a picture"):
+            return is_reference(ref) and bool(self._files.exists(f"{self._root}/{ref}"))
 
     def prepare(self) -> None:
         """Make the folder of the archive, so that `check_present` can tell an absent archive from an empty one.

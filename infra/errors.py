@@ -71,6 +71,18 @@ class TrainingSetError(DifferlineError):
     """The pictures to learn from are missing, too few or broken."""
 
 
+class PromotionError(DifferlineError):
+    """A model is not put in force: what it must show does not hold, or there is none to go back to."""
+
+
+class RefitError(DifferlineError):
+    """A product is not learned anew: another refit of it runs, or there is nothing to learn from."""
+
+
+class CurationError(DifferlineError):
+    """A decision about a frame is not taken: the frame is not known, not kept, or held in quarantine."""
+
+
 class PretrainingError(DifferlineError):
     """Pretraining cannot begin, go on or end; the last good checkpoint is kept."""
 

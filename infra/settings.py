@@ -116,7 +116,18 @@ class Settings(BaseSettings):
     heatmap_sample: int = Field(
         50, ge=1, description="of the frames that are not DEFECT, one in this many gets a heatmap"
     )
-    archive_sample: int = Field(50, ge=1, description="of the GOOD frames, one in this many is kept in the archive")
+    archive_per_hour: int = Field(
+        60,
+        ge=0,
+        description="of the GOOD frames of a camera and hour, so many are kept in the archive, drawn at random; a few more "
+        "while the hour lasts",
+    )
+    quarantine_p_value: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="a frame whose p-value is lower enters training only when a person releases it, by no rule",
+    )
     models_in_memory: int = Field(
         64,
         ge=1,

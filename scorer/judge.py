@@ -22,6 +22,7 @@ from infra.store.tables import NoVerdictReason, VerdictState
 from scorer.decode import DeadFrame, DecodedFrame
 from scorer.detector import Scores, score_together
 from scorer.models import LoadedModel, ModelShelf
+from scorer.reservoir import Reservoir
 
 
 @dataclass
@@ -71,6 +72,10 @@ class Judge:
     archive: Archive
     clock: Clock
     stages: StageSeconds = field(default_factory=StageSeconds)
+    reservoir: Reservoir = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reservoir = Reservoir(self.settings.archive_per_hour)
 
     def judge(self, scored: Sequence[Scored], dead: Sequence[DeadFrame]) -> Batch:
         """Put the rows of a batch together; the positions go to behind the last record of each partition.
@@ -170,8 +175,9 @@ class Judge:
         return rows
 
     def _verdict_row(self, frame: DecodedFrame, judgement: Judgement) -> VerdictRow:
-        kept = judgement.state != VerdictState.GOOD or _sampled(frame, self.settings.archive_sample)
         message, record, model = frame.message, frame.record, judgement.model
+        drawn = self.reservoir.keeps(message.camera, message.frame_id, record.received_at)
+        kept = drawn or judgement.state != VerdictState.GOOD
         return VerdictRow(
             received_at=record.received_at,
             frame_id=message.frame_id,

@@ -5,12 +5,19 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from infra.store.connect import transaction
-from infra.store.tables import ModelState, models
+from infra.store.tables import ModelState, PromotionKind, models, promotions
 
 
 @dataclass(frozen=True, slots=True)
 class NewModel:
-    """A model to be registered; the attributes are columns of `models`."""
+    """A model to be registered; the attributes are columns of `models`.
+
+    Attributes:
+        challenge_parts: Known-defective pictures that it was shown; None: it was shown none.
+        challenge_found: How many of them it called a defect.
+        challenge_found_before: How many of them the model in force did.
+        report: What a person should know of it, as Markdown.
+    """
 
     product: str
     folder: str
@@ -25,6 +32,10 @@ class NewModel:
     training_frames: int
     calibration_frames: int
     registered_by: str
+    challenge_parts: int | None = None
+    challenge_found: int | None = None
+    challenge_found_before: int | None = None
+    report: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class RegisteredModel:
     threshold: float
 
 
-_REGISTERED = (
+REGISTERED = (
     models.c.id,
     models.c.product,
     models.c.version,
@@ -58,20 +69,60 @@ def register_in_force(engine: sa.Engine, new: NewModel) -> RegisteredModel:
         DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
     """
     with transaction(engine) as connection:
-        connection.execute(
-            sa.text("SELECT pg_advisory_xact_lock(hashtext('models'), hashtext(:p))"), {"p": new.product}
+        registered = _register(connection, new)
+        put_in_force(connection, registered, PromotionKind.TRAINED, new.registered_by, "")
+        return registered
+
+
+def register_candidate(engine: sa.Engine, new: NewModel) -> RegisteredModel:
+    """Register a model as the product's next version; the one in force stays.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
+    """
+    with transaction(engine) as connection:
+        return _register(connection, new)
+
+
+def lock_product(connection: sa.Connection, product: str) -> None:
+    """Wait for whoever changes the models of a product, and keep others waiting until the transaction ends."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('models'), hashtext(:p))"), {"p": product})
+
+
+def put_in_force(
+    connection: sa.Connection, model: RegisteredModel, kind: PromotionKind, who: str, reason: str
+) -> int | None:
+    """Put a registered model in force and on record who did it; the caller has locked the product.
+
+    Returns:
+        Number of the model that was in force and is retired now; None where there was none.
+    """
+    retire = (
+        sa.update(models)
+        .where(models.c.product == model.product, models.c.state == ModelState.IN_FORCE)
+        .values(state=ModelState.RETIRED)
+        .returning(models.c.id)
+    )
+    replaced: int | None = connection.scalar(retire)
+    connection.execute(sa.update(models).where(models.c.id == model.id).values(state=ModelState.IN_FORCE, shadow=False))
+    connection.execute(
+        sa.insert(promotions).values(
+            product=model.product, model_id=model.id, replaced_id=replaced, kind=kind, who=who, reason=reason
         )
-        of_product = models.c.product == new.product
-        newest = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(models.c.version), 0)).where(of_product))
-        connection.execute(
-            sa.update(models).where(of_product, models.c.state == ModelState.IN_FORCE).values(state=ModelState.RETIRED)
-        )
-        inserted = (
-            sa.insert(models)
-            .values(**asdict(new), version=(newest or 0) + 1, state=ModelState.IN_FORCE)
-            .returning(*_REGISTERED)
-        )
-        return RegisteredModel(*connection.execute(inserted).one())
+    )
+    return replaced
+
+
+def _register(connection: sa.Connection, new: NewModel) -> RegisteredModel:
+    lock_product(connection, new.product)
+    of_product = models.c.product == new.product
+    newest = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(models.c.version), 0)).where(of_product))
+    inserted = (
+        sa.insert(models)
+        .values(**asdict(new), version=(newest or 0) + 1, state=ModelState.CANDIDATE)
+        .returning(*REGISTERED)
+    )
+    return RegisteredModel(*connection.execute(inserted).one())
 
 
 def registered_model(engine: sa.Engine, product: str, version: int | None = None) -> RegisteredModel | None:
@@ -82,7 +133,7 @@ def registered_model(engine: sa.Engine, product: str, version: int | None = None
     """
     wanted = models.c.state == ModelState.IN_FORCE if version is None else models.c.version == version
     with transaction(engine) as connection:
-        row = connection.execute(sa.select(*_REGISTERED).where(models.c.product == product, wanted)).one_or_none()
+        row = connection.execute(sa.select(*REGISTERED).where(models.c.product == product, wanted)).one_or_none()
         return None if row is None else RegisteredModel(*row)
 
 
@@ -93,7 +144,7 @@ def models_in_force(engine: sa.Engine) -> dict[str, RegisteredModel]:
         DatabaseAwayError: PostgreSQL does not answer.
     """
     with transaction(engine) as connection:
-        rows = connection.execute(sa.select(*_REGISTERED).where(models.c.state == ModelState.IN_FORCE))
+        rows = connection.execute(sa.select(*REGISTERED).where(models.c.state == ModelState.IN_FORCE))
         return {row.product: RegisteredModel(*row) for row in rows}
 
 

@@ -44,6 +44,31 @@ class ModelState(StrEnum):
     RETIRED = "retired"
 
 
+class PromotionKind(StrEnum):
+    """How a model came into force."""
+
+    FIRST = "first"
+    TRAINED = "trained"  # by `differline train`, which asks nothing
+    PROMOTED = "promoted"
+    FORCED = "forced"
+    ROLLED_BACK = "rolled_back"
+
+
+class SecondSource(StrEnum):
+    """How a model that was not in force came to see a frame."""
+
+    SHADOW = "shadow"  # live, beside the model in force
+    REPLAY = "replay"  # later, from the archive
+
+
+class FrameDecision(StrEnum):
+    """What was decided about a frame; without a decision it is open."""
+
+    RELEASED = "released"  # defect-free: it may be learned from
+    REJECTED = "rejected"
+    OPEN = "open"
+
+
 class AlertKind(StrEnum):
     """What an alert is about."""
 
@@ -104,6 +129,12 @@ verdicts = sa.Table(
     ),
     sa.Index("verdicts_camera", "camera", sa.text("received_at DESC")),
     sa.Index("verdicts_frame", "frame_id", "camera"),
+    sa.Index(
+        "verdicts_kept",
+        "product",
+        sa.text("received_at DESC"),
+        postgresql_where=sa.text("archive_ref IS NOT NULL"),
+    ),
     postgresql_partition_by="RANGE (received_at)",
 )
 
@@ -163,9 +194,70 @@ models = sa.Table(
     sa.Column("calibration_frames", sa.Integer, nullable=False),
     sa.Column("registered_by", sa.Text, nullable=False),
     _time("registered_at", default="clock_timestamp()"),
+    sa.Column("shadow", sa.Boolean, nullable=False, server_default=sa.text("false")),  # scores beside the one in force
+    sa.Column("challenge_parts", sa.Integer),  # NULL: not shown any
+    sa.Column("challenge_found", sa.Integer),
+    sa.Column("challenge_found_before", sa.Integer),  # by the model that was in force; NULL: there was none
+    sa.Column("report", sa.Text),  # Markdown, for a person
     sa.UniqueConstraint("product", "version", name="models_product_version"),
     sa.CheckConstraint("state IN ('candidate', 'in_force', 'retired')", name="models_state"),
+    sa.CheckConstraint("state = 'candidate' OR NOT shadow", name="models_shadow"),
     sa.Index("models_in_force", "product", unique=True, postgresql_where=sa.text("state = 'in_force'")),
+    sa.Index("models_in_shadow", "product", unique=True, postgresql_where=sa.text("shadow")),
+)
+
+decisions = sa.Table(  # appended to, never changed: the newest one of a picture counts
+    "decisions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),  # of the encoded picture, which is in the archive
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("camera", sa.Text),  # NULL where the picture did not come from the line
+    sa.Column("frame_id", sa.Text),
+    sa.Column("run", sa.Text),  # of production: its frames stay together when pictures are held out
+    sa.Column("challenge", sa.Boolean, nullable=False, server_default=sa.text("false")),  # each candidate is shown it
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _time("decided_at", default="clock_timestamp()"),
+    sa.CheckConstraint("decision IN ('released', 'rejected', 'open')", name="decisions_decision"),
+    sa.CheckConstraint("decision = 'rejected' OR NOT challenge", name="decisions_challenge"),
+    sa.Index("decisions_newest", "product", "sha256", sa.text("id DESC")),
+)
+
+promotions = sa.Table(  # appended to, never changed
+    "promotions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("model_id", sa.BigInteger, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("replaced_id", sa.BigInteger, sa.ForeignKey("models.id")),  # NULL: none was in force
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _time("done_at", default="clock_timestamp()"),
+    sa.CheckConstraint("kind IN ('first', 'trained', 'promoted', 'forced', 'rolled_back')", name="promotions_kind"),
+    sa.Index("promotions_newest", "product", sa.text("id DESC")),
+)
+
+second_verdicts = sa.Table(  # what a model says that was not in force, beside `verdicts` and never instead
+    "second_verdicts",
+    metadata,
+    sa.Column("model_id", sa.BigInteger, sa.ForeignKey("models.id"), nullable=False),
+    _time("received_at"),
+    sa.Column("camera", sa.Text, nullable=False),
+    sa.Column("frame_id", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("p_value", sa.Double, nullable=False),
+    sa.Column("threshold", sa.Double, nullable=False),
+    sa.Column("views", sa.Integer, nullable=False),
+    _time("scored_at"),
+    sa.PrimaryKeyConstraint("model_id", "received_at", "camera", "frame_id"),
+    sa.CheckConstraint("source IN ('shadow', 'replay')", name="second_verdicts_source"),
+    sa.CheckConstraint("state IN ('GOOD', 'DEFECT')", name="second_verdicts_state"),
 )
 
 positions = sa.Table(

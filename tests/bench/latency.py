@@ -57,7 +57,7 @@ SEED = 7
 PATIENCE_S = 150.0
 BUDGET_S = 390.0  # no further scorers are started later, and no further load begins
 PASSED_ON = ("data_dir", "database_url", "redis_url", "bus", "kafka_servers", "frames_topic", "kafka_group", "outbox")
-PASSED_ON += ("heatmap_sample", "archive_sample", "log_level")
+PASSED_ON += ("heatmap_sample", "archive_per_hour", "log_level")
 
 HEADER = ["scorers", "threads each", "capacity frames/s", "of one scorer's", "load", "offered frames/s", "frames"]
 HEADER += ["p50 ms", "p95 ms", "p99 ms", "DEFECT", "sender late, at most ms"]
@@ -261,7 +261,7 @@ def main() -> None:
             partitions=PARTITIONS,
             outbox="off",
             heatmap_sample=10**9,
-            archive_sample=10**9,
+            archive_per_hour=0,
             log_level="error",
         )
         database = open_database(engines.database_url, pool_size=1)

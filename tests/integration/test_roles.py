@@ -210,7 +210,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
             },
         ),
         ("relay", set()),
-        ("trainer", {"models.state"}),
+        ("trainer", {"models.shadow", "models.state"}),
         ("dashboard", {"alerts.state"}),
     ],
 )
@@ -242,12 +242,13 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
                 "ledger_counts",
                 "outbox",
                 "positions",
+                "second_verdicts",
                 "verdicts",
             },
         ),
         ("relay", set()),
-        ("trainer", {"models"}),
-        ("dashboard", {"alert_actions"}),
+        ("trainer", {"decisions", "models", "promotions", "second_verdicts"}),
+        ("dashboard", {"alert_actions", "decisions"}),
     ],
 )
 def test_each_service_adds_to_its_own_tables_only(

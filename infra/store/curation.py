@@ -1,0 +1,246 @@
+"""What people, and rules that they state, decided about frames: which may be learned from, which are defective.
+
+A decision is about a picture, by its SHA-256, for one product. It is never changed; the newest one counts, and a picture
+without one is open. Only pictures that the archive keeps can be decided about.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from infra.errors import CurationError
+from infra.store.connect import transaction
+from infra.store.tables import FrameDecision, VerdictState, decisions, verdicts
+
+RULE_PREFIX = "rule: "
+_MOST_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """What is decided about a picture; the attributes are columns of `decisions`.
+
+    Attributes:
+        product: For which product.
+        sha256: Of the encoded picture, in hex.
+        decision: Released, rejected, or open again.
+        who: Who decided.
+        reason: Why, in that person's words; of a rule, the rule.
+        camera: Where the picture came from; None: not from the line.
+        frame_id: Its frame, of several with the same bytes the newest.
+        run: Of production; its pictures stay together when some are held out. None: a run of its own.
+        challenge: Whether each new model is shown it, as a known defect.
+    """
+
+    product: str
+    sha256: str
+    decision: FrameDecision
+    who: str
+    reason: str
+    camera: str | None = None
+    frame_id: str | None = None
+    run: str | None = None
+    challenge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The newest decision about a picture; as `NewDecision`, and when."""
+
+    product: str
+    sha256: str
+    decision: FrameDecision
+    who: str
+    reason: str
+    camera: str | None
+    frame_id: str | None
+    run: str | None
+    challenge: bool
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A frame of the line whose picture is kept; of several with the same bytes the newest.
+
+    Attributes:
+        run: Of production: the job, and without one the camera's run and the day (UTC) of the frame.
+        p_value: None where it was not scored.
+    """
+
+    sha256: str
+    camera: str
+    frame_id: str
+    part_id: str | None
+    run: str
+    received_at: datetime
+    state: VerdictState
+    score: float | None
+    p_value: float | None
+
+    def quarantined(self, below: float) -> bool:
+        """Tell whether only a person may release it: its p-value is below, or no model found it good."""
+        return self.state is not VerdictState.GOOD or self.p_value is None or self.p_value < below
+
+
+def decide(engine: sa.Engine, made: Sequence[NewDecision]) -> int:
+    """Put decisions on record, all or none; what would change nothing about a picture is left out.
+
+    Returns:
+        How many were put on record.
+
+    Raises:
+        CurationError: The same picture is decided about twice, in different ways.
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    by_picture: dict[tuple[str, str], NewDecision] = {}
+    for each in made:
+        before = by_picture.setdefault((each.product, each.sha256), each)
+        if (before.decision, before.challenge) != (each.decision, each.challenge):
+            raise CurationError(
+                f"{each.sha256} is both {before.decision} and {each.decision}; nothing was put on record"
+            )
+    with transaction(engine) as connection:
+        known: dict[tuple[str, str], Decision] = {}
+        for product in sorted({product for product, _ in by_picture}):
+            connection.execute(_LOCK, {"product": product})
+            wanted = [sha256 for of, sha256 in by_picture if of == product]
+            known |= {(product, row.sha256): row for row in _newest(connection, product, wanted)}
+        fresh = [
+            _with_its_run(each, known.get(picture))
+            for picture, each in by_picture.items()
+            if _changes(known.get(picture), each)
+        ]
+        if fresh:
+            connection.execute(sa.insert(decisions), [asdict(each) for each in fresh])
+        return len(fresh)
+
+
+def newest_decisions(engine: sa.Engine, product: str, sha256: Collection[str] | None = None) -> list[Decision]:
+    """Return the newest decision of each picture of a product that has one, in the order in which they were made.
+
+    Args:
+        engine: The database.
+        product: Of which product.
+        sha256: Only about these pictures; None: about all.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    with transaction(engine) as connection:
+        return _newest(connection, product, sha256)
+
+
+def kept_frames(
+    engine: sa.Engine,
+    product: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sha256: Collection[str] | None = None,
+) -> list[KeptFrame]:
+    """Return the frames of a product whose pictures are kept, newest first, at most 100,000.
+
+    Args:
+        engine: The database.
+        product: Of which product.
+        since: Received then or later; None: however early.
+        until: Received before; None: until now.
+        sha256: Only these pictures; None: all.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    row = verdicts.c
+    production_run = sa.func.coalesce(
+        row.job_id,
+        row.camera + "/" + sa.func.coalesce(row.run, "") + "/" + sa.func.to_char(_utc(row.received_at), "YYYY-MM-DD"),
+    )
+    query = sa.select(
+        row.sha256,
+        row.camera,
+        row.frame_id,
+        row.part_id,
+        production_run.label("run"),
+        row.received_at,
+        row.state,
+        row.score,
+        row.p_value,
+    ).where(row.product == product, row.archive_ref.is_not(None))
+    if since is not None:
+        query = query.where(row.received_at >= since)
+    if until is not None:
+        query = query.where(row.received_at < until)
+    if sha256 is not None:
+        query = query.where(row.sha256 == sa.any_(sa.literal(list(sha256), sa.ARRAY(sa.Text))))
+    found: dict[str, KeptFrame] = {}
+    with transaction(engine) as connection:
+        for each in connection.execute(query.order_by(row.received_at.desc()).limit(_MOST_ROWS)).mappings():
+            frame = KeptFrame(**{**each, "state": VerdictState(each["state"])})
+            found.setdefault(frame.sha256, frame)
+    return list(found.values())
+
+
+def open_frames(
+    engine: sa.Engine, product: str, *, since: datetime | None = None, until: datetime | None = None
+) -> list[KeptFrame]:
+    """Return those of the kept frames that nobody has decided about, or that were opened again.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    decided = {each.sha256 for each in newest_decisions(engine, product) if each.decision is not FrameDecision.OPEN}
+    return [frame for frame in kept_frames(engine, product, since=since, until=until) if frame.sha256 not in decided]
+
+
+def products_of_pictures(engine: sa.Engine, sha256: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return for which products the line has seen pictures; one that it never kept is left out.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    query = (
+        sa.select(verdicts.c.sha256, sa.func.array_agg(verdicts.c.product.distinct()))
+        .where(
+            verdicts.c.archive_ref.is_not(None),
+            verdicts.c.sha256 == sa.any_(sa.literal(list(sha256), sa.ARRAY(sa.Text))),
+        )
+        .group_by(verdicts.c.sha256)
+    )
+    with transaction(engine) as connection:
+        return {picture: frozenset(products) for picture, products in connection.execute(query)}
+
+
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('decisions'), hashtext(:product))")
+
+
+def _utc(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.timezone("UTC", time)
+
+
+def _newest(connection: sa.Connection, product: str, sha256: Collection[str] | None) -> list[Decision]:
+    row = decisions.c
+    query = sa.select(decisions).where(row.product == product)
+    if sha256 is not None:
+        query = query.where(row.sha256 == sa.any_(sa.literal(list(sha256), sa.ARRAY(sa.Text))))
+    newest = query.ext(postgresql.distinct_on(row.sha256)).order_by(row.sha256, row.id.desc()).subquery()
+    found = sa.select(*(newest.c[name] for name in Decision.__dataclass_fields__)).order_by(newest.c.id)
+    return [
+        Decision(**{**each, "decision": FrameDecision(each["decision"])})
+        for each in connection.execute(found).mappings()
+    ]
+
+
+def _with_its_run(made: NewDecision, before: Decision | None) -> NewDecision:
+    """A picture stays of its production run, also where the new decision does not name it."""
+    return replace(made, run=before.run) if before is not None and made.run is None else made
+
+
+def _changes(before: Decision | None, after: NewDecision) -> bool:
+    if before is None:
+        return after.decision is not FrameDecision.OPEN
+    return (before.decision, before.challenge) != (after.decision, after.challenge)

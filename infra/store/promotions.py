@@ -1,0 +1,201 @@
+"""The life of a registered model: candidate, in force, retired; who changed that, when and why is on record."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from infra.errors import PromotionError
+from infra.store.connect import transaction
+from infra.store.models import REGISTERED, RegisteredModel, lock_product, put_in_force
+from infra.store.tables import ModelState, PromotionKind, models, promotions
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """Everything that the registry knows of a model; the attributes are columns of `models`."""
+
+    id: int
+    product: str
+    version: int
+    state: ModelState
+    folder: str
+    flow_sha256: str
+    manifest_sha256: str
+    preset: str
+    threshold: float
+    false_alarm_rate: float
+    attainable_rate: float
+    views: int
+    training_frames: int
+    calibration_frames: int
+    registered_by: str
+    registered_at: datetime
+    challenge_parts: int | None
+    challenge_found: int | None
+    challenge_found_before: int | None
+    report: str | None
+
+    def objections(self) -> list[str]:
+        """Say what speaks against putting it in force, one line each."""
+        found: list[str] = []
+        if self.attainable_rate > self.false_alarm_rate:
+            found.append(
+                f"its {self.calibration_frames} calibration frames promise {self.attainable_rate:.3%} false alarms at best, "
+                f"not {self.false_alarm_rate:.3%}"
+            )
+        before = self.challenge_found_before
+        if self.challenge_found is not None and before is not None and self.challenge_found < before:
+            found.append(
+                f"it finds {self.challenge_found} of {self.challenge_parts} challenge parts, the model in force {before}"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """That a model was put in force: how, by whom, why, when, and what it replaced (versions of its product)."""
+
+    product: str
+    version: int
+    replaced: int | None
+    kind: PromotionKind
+    who: str
+    reason: str
+    done_at: datetime
+
+
+def list_models(engine: sa.Engine, product: str | None = None) -> list[ModelRow]:
+    """Return the models of a product, or of all, newest version first.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    query = sa.select(*(models.c[name] for name in ModelRow.__dataclass_fields__))
+    if product is not None:
+        query = query.where(models.c.product == product)
+    with transaction(engine) as connection:
+        rows = connection.execute(query.order_by(models.c.product, models.c.version.desc())).mappings()
+        return [ModelRow(**{**row, "state": ModelState(row["state"])}) for row in rows]
+
+
+def model_row(engine: sa.Engine, product: str, version: int) -> ModelRow:
+    """Return one version of a product.
+
+    Raises:
+        PromotionError: There is none.
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    for row in list_models(engine, product):
+        if row.version == version:
+            return row
+    raise PromotionError(f"there is no version {version} of {product}")
+
+
+def promote(
+    engine: sa.Engine, product: str, version: int, *, who: str, reason: str, force: bool = False
+) -> RegisteredModel:
+    """Put a version in force; scorers take it between two batches.
+
+    Args:
+        engine: The registry.
+        product: Whose.
+        version: Which.
+        who: Who wants it.
+        reason: Why; needed where it is forced.
+        force: Whether objections are overruled.
+
+    Raises:
+        PromotionError: There is no such version, it is in force already, something speaks against it, or a reason is missing.
+        DatabaseAwayError: PostgreSQL does not answer; what is in force stays.
+    """
+    if force and not reason.strip():
+        raise PromotionError("--force needs a reason: it stays on record")
+    with transaction(engine) as connection:
+        lock_product(connection, product)
+        row = connection.execute(_of(product, models.c.version == version)).mappings().one_or_none()
+        if row is None:
+            raise PromotionError(f"there is no version {version} of {product}")
+        wanted = ModelRow(**{**row, "state": ModelState(row["state"])})
+        if wanted.state is ModelState.IN_FORCE:
+            raise PromotionError(f"{product} version {version} is in force already")
+        objections = wanted.objections()
+        if objections and not force:
+            raise PromotionError(f"{product} version {version} is not put in force: {'; '.join(objections)}")
+        model = _registered(connection, wanted.id)
+        kind = PromotionKind.FORCED if objections else PromotionKind.PROMOTED
+        put_in_force(connection, model, kind, who, reason.strip())
+        return model
+
+
+def rollback(engine: sa.Engine, product: str, *, who: str, reason: str) -> RegisteredModel:
+    """Put back in force what the model in force replaced; a second time goes one further back.
+
+    Raises:
+        PromotionError: There is nothing to go back to.
+        DatabaseAwayError: PostgreSQL does not answer; what is in force stays.
+    """
+    with transaction(engine) as connection:
+        lock_product(connection, product)
+        target = _replaced_by_the_one_in_force(connection, product)
+        if target is None:
+            raise PromotionError(f"{product} has no earlier model to go back to")
+        model = _registered(connection, target)
+        put_in_force(connection, model, PromotionKind.ROLLED_BACK, who, reason.strip())
+        return model
+
+
+def promotions_of(engine: sa.Engine, product: str, limit: int = 100) -> list[Promotion]:
+    """Return how the models of a product came into force, newest first.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    after, before = models.alias("after"), models.alias("before")
+    row = promotions.c
+    query = (
+        sa.select(
+            row.product,
+            after.c.version,
+            before.c.version.label("replaced"),
+            row.kind,
+            row.who,
+            row.reason,
+            row.done_at,
+        )
+        .join(after, after.c.id == row.model_id)
+        .outerjoin(before, before.c.id == row.replaced_id)
+        .where(row.product == product)
+        .order_by(row.id.desc())
+        .limit(limit)
+    )
+    with transaction(engine) as connection:
+        found = connection.execute(query).mappings()
+        return [Promotion(**{**each, "kind": PromotionKind(each["kind"])}) for each in found]
+
+
+def _replaced_by_the_one_in_force(connection: sa.Connection, product: str) -> int | None:
+    """The model before the one in force, by the record: the last time that one came in other than by a rollback."""
+    in_force = sa.select(models.c.id).where(models.c.product == product, models.c.state == ModelState.IN_FORCE)
+    query = (
+        sa.select(promotions.c.replaced_id)
+        .where(
+            promotions.c.product == product,
+            promotions.c.kind != PromotionKind.ROLLED_BACK,
+            promotions.c.model_id == in_force.scalar_subquery(),
+        )
+        .order_by(promotions.c.id.desc())
+        .limit(1)
+    )
+    replaced: int | None = connection.scalar(query)
+    return replaced
+
+
+def _of(product: str, condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
+    columns = (models.c[name] for name in ModelRow.__dataclass_fields__)
+    return sa.select(*columns).where(models.c.product == product, condition)
+
+
+def _registered(connection: sa.Connection, model_id: int) -> RegisteredModel:
+    return RegisteredModel(*connection.execute(sa.select(*REGISTERED).where(models.c.id == model_id)).one())
