@@ -128,6 +128,14 @@ class Settings(BaseSettings):
         le=1,
         description="a frame whose p-value is lower enters training only when a person releases it, by no rule",
     )
+    refit_after_days: float = Field(
+        30.0,
+        gt=0,
+        description="a refit is due when the newest model is so old and a picture was released since, in days",
+    )
+    refit_after_frames: int = Field(
+        200, ge=1, description="a refit is due when so many pictures were released that the newest model does not know"
+    )
     models_in_memory: int = Field(
         64,
         ge=1,

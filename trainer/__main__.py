@@ -1,17 +1,9 @@
 """`differline train`, `evaluate`, `pretrain` and `bench`: where a trainer is put together."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    import torch
-
-    from infra.settings import Settings
-    from scorer.detector import Extractor
 
 train_app = typer.Typer(add_completion=False, help="Learn a product from pictures of defect-free parts.")
 evaluate_app = typer.Typer(add_completion=False, help="Measure on labelled pictures in MVTec AD layout.")
@@ -42,14 +34,18 @@ def train(
     adapt: Adapt = "off",
     extractor: ExtractorName = None,
 ) -> None:
-    """Learn a product from pictures of defect-free parts and put the model in force."""
+    """Learn a product from pictures of defect-free parts, put the model in force, and keep them as released for a refit."""
+    from infra.archive import open_archive
     from infra.engines import running_engines
     from infra.settings import load_settings
     from infra.store.connect import open_database
     from infra.telemetry import configure_logging
     from trainer.adaptation import minutes_of_adaptation
     from trainer.bars import progress_shown
+    from trainer.equipment import extractors_and_device
     from trainer.fit import fit
+    from trainer.images import read_folder
+    from trainer.life.curation import Curator
     from trainer.presets import choose_preset
     from trainer.register import register
     from trainer.summaries import fit_summary
@@ -57,12 +53,16 @@ def train(
     settings = load_settings()
     configure_logging(settings.log_level)
     chosen, adapt_minutes = choose_preset(preset), minutes_of_adaptation(adapt)
-    with _detector_errors():
-        extractors, device = _extractors_and_device(settings, extractor)
+    extractors, device = extractors_and_device(settings, extractor)
     with running_engines(settings) as engines:
+        database = open_database(engines.database_url, pool_size=1)
+        archive = open_archive(settings.archive_location)
+        archive.prepare()
         with progress_shown() as progress:
+            pictures = read_folder(images, settings.max_pixels, progress)
+            Curator(database, archive, product, settings.user, settings.max_pixels).release_training(pictures)
             fitted = fit(
-                images,
+                pictures,
                 product,
                 chosen,
                 extractors,
@@ -74,7 +74,6 @@ def train(
                 max_pixels=settings.max_pixels,
                 progress=progress,
             )
-        database = open_database(engines.database_url, pool_size=1)
         registered = register(database, settings.models_folder, fitted, settings.user)
         database.dispose()
     for warning in fitted.report.warnings:
@@ -117,6 +116,7 @@ def evaluate(
     from infra.telemetry import configure_logging
     from trainer.adaptation import minutes_of_adaptation
     from trainer.bars import progress_shown
+    from trainer.equipment import extractors_and_device
     from trainer.evaluate import evaluate as run_evaluation
     from trainer.presets import choose_preset
     from trainer.summaries import evaluation_table
@@ -129,8 +129,7 @@ def evaluate(
     adapt_minutes = minutes_of_adaptation(adapt)
     if paper and extractor == "auto":
         raise SettingsError("a report is of one extractor: --paper does not go with --extractor auto")
-    with _detector_errors():
-        extractors, device = _extractors_and_device(settings, extractor)
+    extractors, device = extractors_and_device(settings, extractor)
     if report_file is not None:
         from trainer.paper.run import Order, paper_report, reduced
 
@@ -193,6 +192,7 @@ def pretrain(
 
     from infra.settings import load_settings
     from scorer.detector import choose_device, load_extractor
+    from trainer.equipment import detector_errors
     from trainer.pretrain.pretrain import pretrain as run_pretraining
     from trainer.pretrain.reports import Lines
     from trainer.pretrain.run import Budget
@@ -201,7 +201,7 @@ def pretrain(
     settings = load_settings()
     if settings.cpu_threads:
         torch.set_num_threads(settings.cpu_threads)
-    with _detector_errors():
+    with detector_errors():
         chosen = choose_device(device or settings.device)
         extractor = None if measure is None else load_extractor(measure, settings.extractor_seed)
     if extractor is not None:
@@ -241,44 +241,15 @@ def bench(
     from trainer.bench.run import bench as run_bench
     from trainer.bench.run import chosen_rows
     from trainer.bench.sizes import FULL, QUICK
+    from trainer.equipment import extractors_and_device
 
     settings = load_settings()
     configure_logging("warning")
     rows = chosen_rows(only)
     if out is not None and not out.resolve().parent.is_dir():
         raise SettingsError(f"--out {out}: its folder is not there")
-    with _detector_errors():
-        (extractor,), device = _extractors_and_device(settings, None)
+    (extractor,), device = extractors_and_device(settings)
     report = run_bench(QUICK if quick else FULL, extractor, device, images, rows)
     if out is not None:
         out.write_text(report.as_markdown())
     typer.echo(report.as_json() if as_json else report.as_markdown(), nl=as_json)
-
-
-def _extractors_and_device(settings: "Settings", asked: str | None) -> "tuple[list[Extractor], torch.device]":
-    """The extractor asked for, or of the settings; with `auto`, all that are at hand."""
-    import torch
-
-    from scorer.detector import choose_arithmetic, choose_device, extractors_at_hand, load_extractor
-
-    if settings.cpu_threads:
-        torch.set_num_threads(settings.cpu_threads)
-    device = choose_device(settings.device)
-    if asked == "auto":
-        extractors = extractors_at_hand(settings.extractor, settings.extractor_seed)
-    else:
-        extractors = [load_extractor(asked or settings.extractor, settings.extractor_seed)]
-    arithmetic = choose_arithmetic(settings.arithmetic, device)
-    return [extractor.computing_in(arithmetic) for extractor in extractors], device
-
-
-@contextmanager
-def _detector_errors() -> Iterator[None]:
-    """The detector knows no errors of ours: what it refuses of the settings is a settings error."""
-    from infra.errors import SettingsError
-    from scorer.detector import DetectorError
-
-    try:
-        yield
-    except DetectorError as error:
-        raise SettingsError(str(error)) from error

@@ -1,6 +1,7 @@
 """From an extractor and defect-free pictures to the parts of a detector, and the evidence of what they are worth."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from trainer.images import PictureSet, drawn_pictures
 from trainer.local import fit_local
 from trainer.pretrain.defects import HELD_OUT_KINDS
 from trainer.progress import Progress, Stage
+from trainer.splitting import Places, hold_out
 from trainer.synthetic import squares, with_defects, with_turned
 from trainer.training import TrainingRun, train_flow, training_bank
 
@@ -94,18 +96,16 @@ class Assembly:
 
 
 def part_off(training: PictureSet, seed: int, *, needed: bool = True) -> Parted:
-    """Hold one training picture in five out of all learning, drawn by seed; none, where no probe is needed."""
+    """Hold one training picture in five out of all learning, whole runs drawn by seed; none, where no probe is needed."""
     if not needed:
         return Parted(training, PictureSet(()))
-    learning, probe = part_off_places(len(training), seed)
-    return Parted(training.subset(learning), training.subset(probe))
+    places = part_off_places(training.runs, seed)
+    return Parted(training.subset(places.kept), training.subset(places.held_out))
 
 
-def part_off_places(count: int, seed: int) -> tuple[list[int], list[int]]:
-    """Which of `count` pictures are learned from, and which are the probe."""
-    order = [int(index) for index in np.random.default_rng([seed, 6]).permutation(count)]
-    held_out = -(-count // PROBE_SHARE)
-    return sorted(order[held_out:]), sorted(order[:held_out])
+def part_off_places(runs: Sequence[str | None], seed: int) -> Places:
+    """Which of the pictures of these production runs are learned from, and which are the probe."""
+    return hold_out(runs, -(-len(runs) // PROBE_SHARE), np.random.default_rng([seed, 6]))
 
 
 def assemble(run: TrainingRun, parted: Parted) -> Assembly:

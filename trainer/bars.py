@@ -22,6 +22,8 @@ _TITLES = {
     Stage.ADAPT: "adapting the extractor, seconds",
     Stage.CALIBRATION: "calibrating on held-out pictures",
     Stage.HEATMAPS: "colour scale of the heatmaps",
+    Stage.CHALLENGE: "scoring challenge parts",
+    Stage.REPLAY: "scoring archived frames",
     Stage.TEST: "scoring test pictures",
     Stage.BASELINES: "baselines",
     Stage.BANK: "features of the bank of views",

@@ -29,6 +29,7 @@ from trainer.choice import fit_parts
 from trainer.images import MAX_PIXELS, PictureSet, read_folder, require_enough
 from trainer.presets import Preset
 from trainer.progress import Progress, Stage, silent
+from trainer.splitting import hold_out, on_both_sides
 from trainer.training import runs_of
 
 CALIBRATION_SHARE = 5  # one picture in five is held out
@@ -167,13 +168,13 @@ def fit(
         rate_possible=calibration.rate_possible,
         rate_upper_bound=calibration.rate_upper_bound(),
         evidence=choice.evidence,
-        warnings=(*_warnings(pictures, calibration), *choice.warnings),
+        warnings=(*_warnings(pictures, calibration), *_run_warnings(training, held_out), *choice.warnings),
     )
     return FittedModel(detector, report)
 
 
 def split(pictures: PictureSet, false_alarm_rate: float, seed: int) -> tuple[PictureSet, PictureSet]:
-    """Hold pictures out for calibration: one in five, drawn by seed.
+    """Hold pictures out for calibration: one in five, drawn by seed; whole production runs, where they are known.
 
     More, up to half, where that is just what the false-alarm rate needs; where even half would not do, one in five again.
 
@@ -181,11 +182,11 @@ def split(pictures: PictureSet, false_alarm_rate: float, seed: int) -> tuple[Pic
         The training pictures and the calibration pictures.
     """
     count = len(pictures)
-    held_out, needed = math.ceil(count / CALIBRATION_SHARE), pictures_needed(false_alarm_rate)
-    if held_out < needed <= count // 2:
-        held_out = needed
-    order = [int(index) for index in np.random.default_rng(seed).permutation(count)]
-    return pictures.subset(sorted(order[held_out:])), pictures.subset(sorted(order[:held_out]))
+    wanted, needed = math.ceil(count / CALIBRATION_SHARE), pictures_needed(false_alarm_rate)
+    if wanted < needed <= count // 2:
+        wanted = needed
+    places = hold_out(pictures.runs, wanted, np.random.default_rng(seed))
+    return pictures.subset(places.kept), pictures.subset(places.held_out)
 
 
 def _detector(manifest: Manifest, taken: Assembly) -> Detector:
@@ -223,6 +224,18 @@ def _warnings(pictures: PictureSet, calibration: Calibration) -> tuple[str, ...]
             f"that needs {needed} held-out ones, {2 * needed} pictures in all"
         )
     return tuple(lines)
+
+
+def _run_warnings(training: PictureSet, held_out: PictureSet) -> tuple[str, ...]:
+    both = on_both_sides(training.runs, held_out.runs)
+    if not both:
+        return ()
+    named = both[0] if len(both) == 1 else f"{both[0]} and {len(both) - 1} more"
+    line = (
+        f"pictures of the same production run ({named}) are learned from and calibrated on, as there are too few runs: the "
+        "false-alarm rate is promised for parts of these runs, not for the next one"
+    )
+    return (line,)
 
 
 class _Stopwatch:

@@ -19,11 +19,16 @@ class Picture(Protocol):
 
     Attributes:
         sha256: Of the file; of shape and pixels where there is no file.
+        run: The production run, whose pictures stay together when some are held out; None: a run of its own.
     """
 
     @property
     def sha256(self) -> str:
         """Hash, in hex."""
+
+    @property
+    def run(self) -> str | None:
+        """Production run."""
 
     def load(self) -> RgbPicture:
         """Decode: (H, W, 3) uint8 RGB."""
@@ -37,11 +42,13 @@ class StoredPicture:
         path: The file.
         sha256: Of its bytes when it was found.
         max_pixels: Largest width x height that is decoded.
+        run: The production run, where one is known.
     """
 
     path: Path
     sha256: str
     max_pixels: int
+    run: str | None = None
 
     def load(self) -> RgbPicture:
         """Decode the file.
@@ -64,9 +71,11 @@ class DrawnPicture:
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
+        run: The production run, where one is known.
     """
 
     pixels: RgbPicture
+    run: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -105,6 +114,11 @@ class PictureSet:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def runs(self) -> list[str | None]:
+        """The production run of each picture."""
+        return [picture.run for picture in self.pictures]
 
     def subset(self, indices: Sequence[int]) -> "PictureSet":
         """The pictures at `indices`, in that order."""

@@ -17,6 +17,8 @@ class Stage(StrEnum):
     ADAPT = "adapt"  # seconds
     CALIBRATION = "calibration"  # held-out pictures
     HEATMAPS = "heatmaps"  # held-out pictures, for the colour scale
+    CHALLENGE = "challenge"  # challenge parts
+    REPLAY = "replay"  # archived frames
     TEST = "test"  # test pictures
     BASELINES = "baselines"  # baselines
     BANK = "bank"  # pictures whose views were missing in a report's bank

@@ -24,25 +24,31 @@ def register(database: sa.Engine, models_folder: Path, fitted: FittedModel, who:
     Raises:
         DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
     """
+    return register_in_force(database, save(models_folder, fitted, who))
+
+
+def save(models_folder: Path, fitted: FittedModel, who: str) -> NewModel:
+    """Write the artifact of a model into a folder of its own.
+
+    Returns:
+        What is to be registered.
+    """
     manifest, report = fitted.detector.manifest, fitted.report
     folder = models_folder / hashlib.sha256(manifest.product.encode()).hexdigest()[:12] / new_id()
     folder.parent.mkdir(parents=True, exist_ok=True)
     hashes = fitted.save(folder)
-    return register_in_force(
-        database,
-        NewModel(
-            product=manifest.product,
-            folder=str(folder),
-            flow_sha256=hashes.flow,
-            manifest_sha256=hashes.manifest,
-            preset=manifest.preset,
-            threshold=manifest.threshold,
-            false_alarm_rate=manifest.false_alarm_rate,
-            attainable_rate=max(manifest.false_alarm_rate, report.rate_possible),
-            views=manifest.views.count,
-            heat_scale=manifest.heat_scale,
-            training_frames=report.n_train,
-            calibration_frames=report.n_calibration,
-            registered_by=who,
-        ),
+    return NewModel(
+        product=manifest.product,
+        folder=str(folder),
+        flow_sha256=hashes.flow,
+        manifest_sha256=hashes.manifest,
+        preset=manifest.preset,
+        threshold=manifest.threshold,
+        false_alarm_rate=manifest.false_alarm_rate,
+        attainable_rate=max(manifest.false_alarm_rate, report.rate_possible),
+        views=manifest.views.count,
+        heat_scale=manifest.heat_scale,
+        training_frames=report.n_train,
+        calibration_frames=report.n_calibration,
+        registered_by=who,
     )

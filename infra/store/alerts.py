@@ -107,6 +107,18 @@ def count_open(engine: sa.Engine) -> int:
         return connection.scalar(query) or 0
 
 
+def opened_since(engine: sa.Engine, kind: str, product: str, since: datetime) -> int:
+    """Return how many alerts of a kind were opened about a product since then.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    chosen = (alerts.c.kind == kind, alerts.c.product == product, alerts.c.opened_at > since)
+    query = sa.select(sa.func.count()).select_from(alerts).where(*chosen)
+    with transaction(engine) as connection:
+        return int(connection.scalar(query) or 0)
+
+
 def alert(engine: sa.Engine, alert_id: int) -> Alert | None:
     """Return one alert; None where there is none of that number.
 

@@ -135,6 +135,16 @@ def newest_decisions(engine: sa.Engine, product: str, sha256: Collection[str] | 
         return _newest(connection, product, sha256)
 
 
+def products_with_decisions(engine: sa.Engine) -> list[str]:
+    """Return the products that somebody decided about pictures of, by name.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    with transaction(engine) as connection:
+        return list(connection.scalars(sa.select(decisions.c.product).distinct().order_by(decisions.c.product)))
+
+
 def kept_frames(
     engine: sa.Engine,
     product: str,

@@ -1,5 +1,6 @@
 """The life of a registered model: candidate, in force, retired; who changed that, when and why is on record."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,6 +31,7 @@ class ModelRow:
     views: int
     training_frames: int
     calibration_frames: int
+    shadow: bool
     registered_by: str
     registered_at: datetime
     challenge_parts: int | None
@@ -94,7 +96,14 @@ def model_row(engine: sa.Engine, product: str, version: int) -> ModelRow:
 
 
 def promote(
-    engine: sa.Engine, product: str, version: int, *, who: str, reason: str, force: bool = False
+    engine: sa.Engine,
+    product: str,
+    version: int,
+    *,
+    who: str,
+    reason: str,
+    force: bool = False,
+    further: Sequence[str] = (),
 ) -> RegisteredModel:
     """Put a version in force; scorers take it between two batches.
 
@@ -105,6 +114,7 @@ def promote(
         who: Who wants it.
         reason: Why; needed where it is forced.
         force: Whether objections are overruled.
+        further: Objections that the caller found, beside those of the registry.
 
     Raises:
         PromotionError: There is no such version, it is in force already, something speaks against it, or a reason is missing.
@@ -120,7 +130,7 @@ def promote(
         wanted = ModelRow(**{**row, "state": ModelState(row["state"])})
         if wanted.state is ModelState.IN_FORCE:
             raise PromotionError(f"{product} version {version} is in force already")
-        objections = wanted.objections()
+        objections = [*wanted.objections(), *further]
         if objections and not force:
             raise PromotionError(f"{product} version {version} is not put in force: {'; '.join(objections)}")
         model = _registered(connection, wanted.id)
@@ -144,6 +154,24 @@ def rollback(engine: sa.Engine, product: str, *, who: str, reason: str) -> Regis
         model = _registered(connection, target)
         put_in_force(connection, model, PromotionKind.ROLLED_BACK, who, reason.strip())
         return model
+
+
+def set_shadow(engine: sa.Engine, product: str, version: int | None) -> None:
+    """Let a candidate score live frames beside the model in force, silently, instead of any other; None: let none.
+
+    Raises:
+        PromotionError: There is no such version, or it is no candidate.
+        DatabaseAwayError: PostgreSQL does not answer; what is in shadow stays.
+    """
+    with transaction(engine) as connection:
+        lock_product(connection, product)
+        of_product = models.c.product == product
+        connection.execute(sa.update(models).where(of_product, models.c.shadow).values(shadow=False))
+        if version is None:
+            return
+        candidate = (of_product, models.c.version == version, models.c.state == ModelState.CANDIDATE)
+        if connection.execute(sa.update(models).where(*candidate).values(shadow=True)).rowcount == 0:
+            raise PromotionError(f"{product} has no candidate of version {version}")
 
 
 def promotions_of(engine: sa.Engine, product: str, limit: int = 100) -> list[Promotion]:

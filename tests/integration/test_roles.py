@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -14,17 +15,27 @@ from infra.errors import EngineError
 from infra.store import alerts as alert_store
 from infra.store.attempts import Attempt, unfinished, write_down
 from infra.store.connect import open_database, transaction
+from infra.store.curation import (
+    NewDecision,
+    decide,
+    kept_frames,
+    open_frames,
+    products_of_pictures,
+    products_with_decisions,
+)
 from infra.store.dead_letters import raise_limit_alert
 from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
-from infra.store.models import known_products, models_in_force, register_in_force
+from infra.store.models import known_products, models_in_force, register_candidate, register_in_force
 from infra.store.outbox import backlog, outbox_turn
 from infra.store.position_reset import reset_position
 from infra.store.positions import all_positions, claim, stored_positions
+from infra.store.promotions import promote, promotions_of, rollback, set_shadow
 from infra.store.results import write_batch
 from infra.store.runs import report_accepted
 from infra.store.schema import migrate, prepare_days
-from infra.store.tables import metadata
+from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
+from infra.store.tables import FrameDecision, SecondSource, VerdictState, metadata
 from infra.store.verdicts import cameras, heatmap, verdict
 
 from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged
@@ -149,6 +160,40 @@ def test_a_trainer_registers_a_model(line: sa.Engine, user_of: UserOf) -> None:
     assert models_in_force(line)["tile"].version == 2
 
 
+def test_a_trainer_curates_refits_promotes_and_replays(user_of: UserOf) -> None:
+    trainer = user_of("trainer")
+    picture = NewDecision("tile", "ab" * 32, FrameDecision.RELEASED, "m.weber", "looked at")
+    assert decide(trainer, [picture]) == 1
+    assert products_with_decisions(trainer) == ["tile"]
+    assert kept_frames(trainer, "tile") == []
+    assert open_frames(trainer, "tile") == []
+    assert products_of_pictures(trainer, ["ab" * 32]) == {}
+    assert alert_store.opened_since(trainer, "defect", "tile", NOON - timedelta(days=10_000)) == 1
+    candidate = register_candidate(trainer, replace(MODEL, attainable_rate=MODEL.false_alarm_rate))
+    set_shadow(trainer, "tile", candidate.version)
+    promote(trainer, "tile", candidate.version, who="m.weber", reason="new lamp")
+    assert rollback(trainer, "tile", who="m.weber", reason="false alarms").version == 1
+    assert len(promotions_of(trainer, "tile")) == 3
+    with transaction(trainer) as connection:
+        assert add_second(connection, [second(candidate.id, "good")]) == 1
+    assert seen_by(trainer, candidate.id).frames == 1
+    assert changed_verdicts(trainer, candidate.id) == []
+    assert frames_to_replay(trainer, "tile", candidate.id, NOON, NOON + timedelta(days=1)) == []
+
+
+def test_a_scorer_writes_what_the_model_in_shadow_says(user_of: UserOf) -> None:
+    with transaction(user_of("scorer")) as connection:
+        assert add_second(connection, [second(1, "good"), second(1, "bad")]) == 2
+        assert add_second(connection, [second(1, "good")]) == 0
+
+
+def second(model_id: int, frame_id: str) -> SecondVerdict:
+    """What a model says of a frame of the line."""
+    at = NOON + timedelta(milliseconds=0 if frame_id == "good" else 1)
+    found = (VerdictState.GOOD, 1.0, 0.5, 1.5, 8, NOON)
+    return SecondVerdict(model_id, at, "cam", frame_id, SecondSource.SHADOW, "tile", *found)
+
+
 def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_of: UserOf) -> None:
     dashboard = user_of("dashboard")
     with line.begin() as connection:
@@ -179,7 +224,17 @@ def test_no_service_can_delete(user_of: UserOf, service: str) -> None:
 @pytest.mark.parametrize("service", RUNTIME)
 def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: str) -> None:
     user = user_of(service)
-    for name in ("verdicts", "heatmaps", "dead_letters", "alert_actions", "outbox", "alembic_version"):
+    for name in (
+        "verdicts",
+        "heatmaps",
+        "dead_letters",
+        "alert_actions",
+        "decisions",
+        "promotions",
+        "second_verdicts",
+        "outbox",
+        "alembic_version",
+    ):
         table = metadata.tables.get(name)
         columns = [c.name for c in table.columns if c.identity is None] if table is not None else ["version_num"]
         changeable = [column for column in columns if not refused(user, f"UPDATE {name} SET {column} = {column}")]

@@ -28,6 +28,7 @@ class EncodedPicture:
     """
 
     body: bytes
+    run: None = None
 
     @cached_property
     def sha256(self) -> str:

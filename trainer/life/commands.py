@@ -1,7 +1,9 @@
 """`differline curate`, `refit`, `schedule`, `models` and `replay`: where the life of a model is put together."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +16,21 @@ if TYPE_CHECKING:
 
     from infra.settings import Settings
     from trainer.life.curation import Curator
+    from trainer.life.refit import Order, Workshop
 
 curate_app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Decide which frames may be learned from, and which are defects."
 )
 
+refit_app = typer.Typer(add_completion=False, help="Learn a product anew from its released pictures, as a candidate.")
+schedule_app = typer.Typer(add_completion=False, help="Refit what is due, by the clock, until Ctrl-C.")
+models_app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Show models; put them in force, in shadow, or back."
+)
+replay_app = typer.Typer(add_completion=False, help="Score archived frames again, by any model.")
+
 Product = Annotated[str, typer.Option(help="Of which product.")]
+Version = Annotated[int, typer.Option(help="Which version of the product.")]
 Reason = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it stays on record.")]
 
 
@@ -93,6 +104,251 @@ def status(product: Product) -> None:
             typer.echo(line)
 
 
+@refit_app.command()
+def refit(
+    product: Annotated[
+        str | None, typer.Option(help="Which product; without it, and with --if-due, every product with decisions.")
+    ] = None,
+    if_due: Annotated[bool, typer.Option("--if-due", help="Only where the rule says so.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be learned from, and learn nothing.")
+    ] = False,
+    preset: Annotated[str | None, typer.Option(help="`paper` or `compact`; without it, as before.")] = None,
+    false_alarm_rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be called a defect; without it, as before.")
+    ] = None,
+    views: Annotated[int | None, typer.Option(min=1, max=1024, help="Views behind a score; as before.")] = None,
+    adapt: Annotated[str, typer.Option(metavar="MINUTES|auto|off", help="Tune the extractor first.")] = "off",
+    extractor: Annotated[str | None, typer.Option(help="`auto` takes the best of those at hand.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of split, views, initial weights and order.")] = 0,
+) -> None:
+    """Learn a product anew from its released pictures; the model in force stays until the candidate is promoted."""
+    from infra.errors import DifferlineError, RefitError
+    from infra.store.curation import products_with_decisions
+    from trainer.adaptation import minutes_of_adaptation
+    from trainer.life.refit import Order
+
+    if product is None and not if_due:
+        raise RefitError("--product P says which product; only --if-due goes over all of them")
+    minutes = minutes_of_adaptation(adapt)
+    failed: list[str] = []
+    with _workshop(extractor) as workshop:
+        for name in [product] if product else products_with_decisions(workshop.database):
+            order = Order(name, preset, false_alarm_rate, views, minutes, seed)
+            try:
+                _refit_one(workshop, order, if_due=if_due, dry_run=dry_run)
+            except DifferlineError as error:
+                if product is not None:
+                    raise
+                failed.append(f"{name}: {error}")
+    if failed:
+        raise RefitError(f"{len(failed)} products were not learned anew: {'; '.join(failed)}")
+
+
+@schedule_app.command()
+def schedule(
+    cron: Annotated[
+        str, typer.Option(help="When, as a crontab line: minute, hour, day, month, day of week.")
+    ] = "0 2 * * *",
+    timezone: Annotated[str | None, typer.Option(help="Its time zone; without it, this machine's.")] = None,
+    product: Annotated[str | None, typer.Option(help="Only this product; without it, all.")] = None,
+) -> None:
+    """Run `differline refit --if-due` by the clock, until Ctrl-C or SIGTERM; the next time is logged."""
+    from infra.children import differline
+    from infra.settings import load_settings
+    from infra.stopping import stop_on_signals
+    from infra.telemetry import configure_logging, get_logger
+    from trainer.life.schedule import run_schedule, trigger_of
+
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    trigger = trigger_of(cron, timezone)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    command = differline("refit", "--if-due", *(("--product", product) if product else ()))
+    run_schedule(trigger, command, get_logger("schedule"), stop)
+
+
+@models_app.command("list")
+def list_of_models(
+    product: Annotated[str | None, typer.Option(help="Only this product; without it, all.")] = None,
+) -> None:
+    """List every version of every product: state, rate, calibration and challenge results."""
+    from infra.store.promotions import list_models
+    from trainer.life.tables import models_table
+
+    with _life() as (_, database):
+        typer.echo(models_table(list_models(database, product)))
+
+
+@models_app.command("show")
+def show(product: Product, version: Version) -> None:
+    """Show a version: what it is, what speaks against it, its report, and how it came into force."""
+    from infra.store.promotions import model_row, promotions_of
+    from trainer.life.promotion import examine
+    from trainer.life.tables import examined_text, model_text, promotions_table
+
+    with _life() as (_, database), _refusals():
+        row = model_row(database, product, version)
+        typer.echo(model_text(row))
+        typer.echo(examined_text(examine(database, row)))
+        typer.echo(promotions_table(promotions_of(database, product)))
+    if row.report:
+        typer.echo(row.report)
+
+
+@models_app.command("compare")
+def compare(
+    product: Product,
+    version: Version,
+    changed: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write every changed verdict there.")] = None,
+) -> None:
+    """Compare a version with the verdicts on record: what it saw in shadow or by replay, and every verdict it would change."""
+    from infra.store.promotions import model_row
+    from trainer.life.promotion import examine
+    from trainer.life.tables import changed_table, examined_text, write_changed
+
+    with _life() as (_, database), _refusals():
+        examined = examine(database, model_row(database, product, version))
+    typer.echo(examined_text(examined))
+    typer.echo(changed_table(examined.changed))
+    if changed is not None:
+        typer.echo(f"{write_changed(changed, examined.changed)} changed verdicts in {changed}")
+
+
+@models_app.command("promote")
+def promote(
+    product: Product,
+    version: Version,
+    why: Reason,
+    force: Annotated[bool, typer.Option("--force", help="Overrule what speaks against it.")] = False,
+) -> None:
+    """Put a version in force; scorers take it between two batches, within seconds."""
+    from infra.store.promotions import model_row
+    from infra.store.promotions import promote as put
+    from trainer.life.promotion import examine
+    from trainer.life.tables import changed_table, examined_text
+
+    with _workshop() as workshop, _refusals():
+        row = model_row(workshop.database, product, version)
+        workshop.detector_of(row)  # whatever a scorer would refuse is refused here, also with --force
+        examined = examine(workshop.database, row)
+        typer.echo(examined_text(examined))
+        typer.echo(changed_table(examined.changed))
+        further = [line for line in examined.objections if line not in row.objections()]
+        model = put(workshop.database, product, version, who=workshop.who, reason=why, force=force, further=further)
+    typer.echo(f"{product} version {model.version} is in force")
+
+
+@models_app.command("rollback")
+def rollback(product: Product, why: Reason) -> None:
+    """Put back in force what the model in force replaced."""
+    from infra.store.promotions import rollback as put_back
+
+    with _life() as (settings, database):
+        model = put_back(database, product, who=settings.user, reason=why)
+    typer.echo(f"{product} version {model.version} is in force again")
+
+
+@models_app.command("shadow")
+def shadow(
+    product: Product,
+    version: Annotated[int | None, typer.Option(help="Which candidate; without it, none.")] = None,
+) -> None:
+    """Let a candidate score live frames silently beside the model in force; without --version, let none."""
+    from infra.store.promotions import set_shadow
+
+    with _life() as (_, database):
+        set_shadow(database, product, version)
+    typer.echo(
+        f"{product} version {version} scores in shadow" if version else f"no candidate of {product} is in shadow"
+    )
+
+
+@models_app.command("challenge")
+def challenge(
+    product: Product,
+    version: Annotated[int | None, typer.Option(help="Which version; without it, the one in force.")] = None,
+) -> None:
+    """Show a model the product's challenge parts: the share that it finds, with its interval."""
+    from infra.errors import PromotionError
+    from infra.store.models import registered_model
+    from trainer.life.challenge import challenge as show_parts
+    from trainer.life.released import read_curated
+
+    with _workshop() as workshop, _refusals():
+        model = registered_model(workshop.database, product, version)
+        if model is None:
+            raise PromotionError(f"there is no version {version} of {product}" if version else f"no model of {product}")
+        curated = read_curated(workshop.database, workshop.archive, product, workshop.max_pixels)
+        found = show_parts(workshop.detector_of(model), curated.challenge, workshop.progress)
+    typer.echo(f"{product} version {model.version}: {found}")
+
+
+@replay_app.command()
+def replay(
+    product: Product,
+    since: Annotated[str, typer.Option("--from", metavar="TIME", help="Frames received then or later (ISO 8601).")],
+    until: Annotated[str, typer.Option("--to", metavar="TIME", help="Frames received before (ISO 8601).")],
+    version: Annotated[int, typer.Option("--model", metavar="VERSION", help="By which version of the product.")],
+    changed: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write every changed verdict there.")] = None,
+) -> None:
+    """Score archived frames again by any model, beside their verdicts; list the verdicts that differ, with part ids."""
+    from infra.store.promotions import model_row
+    from infra.store.second_verdicts import changed_verdicts
+    from trainer.life.replay import replay as score_again
+    from trainer.life.tables import changed_table, write_changed
+
+    start, end = _time(since), _time(until)
+    with _workshop() as workshop, _refusals():
+        row = model_row(workshop.database, product, version)
+        done = score_again(workshop, row, start, end)
+        differing = changed_verdicts(workshop.database, row.id, since=start, until=end)
+    typer.echo(str(done))
+    typer.echo(changed_table(differing))
+    if changed is not None:
+        typer.echo(f"{write_changed(changed, differing)} changed verdicts in {changed}")
+
+
+def _refit_one(workshop: "Workshop", order: "Order", *, if_due: bool, dry_run: bool) -> None:
+    due = workshop.due(order.product)
+    typer.echo(f"{order.product}: {due}")
+    if if_due and not due.reasons:
+        return
+    if dry_run:
+        curated = workshop.curated(order.product)
+        typer.echo(
+            f"{order.product}: would learn from {len(curated.released)} pictures of {curated.runs} production runs, "
+            f"{curated.by_rule} of them released by a rule, and show the result {len(curated.challenge)} challenge parts"
+        )
+        return
+    model, report = workshop.refit(order)
+    typer.echo(report)
+    typer.echo(f"{model.product} version {model.version} is a candidate; the report is in {model.folder}")
+
+
+def _time(text: str) -> datetime:
+    """A time with its zone; without one it is this machine's."""
+    from infra.errors import SettingsError
+
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise SettingsError(f"not a time in ISO 8601: {text!r}") from None
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A model that is refused is said in one line."""
+    from infra.errors import PromotionError
+    from scorer.detector import DetectorError
+
+    try:
+        yield
+    except DetectorError as error:
+        raise PromotionError(f"the model is refused: {error}") from error
+
+
 @contextmanager
 def _life() -> "Iterator[tuple[Settings, sa.Engine]]":
     """Settings and an open database."""
@@ -109,6 +365,36 @@ def _life() -> "Iterator[tuple[Settings, sa.Engine]]":
             yield settings, database
         finally:
             database.dispose()
+
+
+@contextmanager
+def _workshop(extractor: str | None = None) -> "Iterator[Workshop]":
+    from datetime import timedelta
+
+    from infra.archive import open_archive
+    from infra.clock import utc_now
+    from trainer.bars import progress_shown
+    from trainer.equipment import extractors_and_device
+    from trainer.life.due import DueRule
+    from trainer.life.refit import Workshop
+
+    with _life() as (settings, database), progress_shown() as progress:
+        extractors, device = extractors_and_device(settings, extractor)
+        archive = open_archive(settings.archive_location)
+        archive.prepare()
+        yield Workshop(
+            database=database,
+            archive=archive,
+            models_folder=settings.models_folder,
+            extractors=extractors,
+            device=device,
+            who=settings.user,
+            max_pixels=settings.max_pixels,
+            quarantine=settings.quarantine_p_value,
+            rule=DueRule(timedelta(days=settings.refit_after_days), settings.refit_after_frames),
+            clock=utc_now,
+            progress=progress,
+        )
 
 
 @contextmanager

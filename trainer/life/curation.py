@@ -28,6 +28,7 @@ from infra.store.curation import (
     products_of_pictures,
 )
 from infra.store.tables import FrameDecision
+from trainer.images import PictureSet, StoredPicture
 
 GOOD = "good"
 CHALLENGE_CLASS = "challenge"
@@ -106,6 +107,24 @@ class Curator:
             made.append(self._of_file(data, kind, inside, run))
         self._refuse_other_products([each.sha256 for each in made])
         return self._record(made, tuple(skipped))
+
+    def release_training(self, pictures: PictureSet) -> Imported:
+        """Keep the pictures that a person learns a product from, as released: a refit learns from them too.
+
+        Raises:
+            CurationError: A picture was rejected, or is of another product.
+            ArchiveAwayError: The archive does not answer.
+        """
+        files = [picture for picture in pictures.pictures if isinstance(picture, StoredPicture)]
+        known = newest_decisions(self.database, self.product, [picture.sha256 for picture in files])
+        if rejected := [each for each in known if each.decision is FrameDecision.REJECTED]:
+            first = rejected[0]
+            raise CurationError(
+                f"{len(rejected)} of these pictures were rejected, first {first.sha256} by {first.who}: {first.reason}"
+            )
+        self._refuse_other_products([picture.sha256 for picture in files])
+        made = [self._of_file(each.path.read_bytes(), GOOD, each.path.name, None) for each in files]
+        return self._record(made)
 
     def import_csv(self, file: Path) -> Imported:
         """Take decisions from a CSV with the columns `sha256` (or `camera` and `frame_id`), `decision` and `reason`.

@@ -125,7 +125,7 @@ class Bench:
         key = {**self._whole_trial(split, seed), "what": "detector, capped views", "views": views}
         known = self.store.read(key)
         if known is None:
-            learning, probe = (split.train[places] for places in part_off_places(len(split.train), seed))
+            learning, probe = (split.train[places] for places in part_off_places([None] * len(split.train), seed))
             part = Split(split.protocol, split.number, learning, split.test)
             local = self._local(learning, seed)
             maps = [local(cells) for cells in self._cells(part.test)]
@@ -147,7 +147,7 @@ class Bench:
         key = {**self._whole_trial(split, seed), "what": "adapted", "views": views, "minutes": minutes}
         known = self.store.read(key)
         if known is None:
-            learning = split.train[part_off_places(len(split.train), seed)[0]]
+            learning = split.train[part_off_places([None] * len(split.train), seed)[0]]
             run = TrainingRun(self.preset, self.extractor, seed, self.device, self.progress)
             pictures = self.labelled.pictures.subset(learning.tolist())
             adapted = adapt(run, pictures, AdaptationBudget(60 * minutes))
@@ -195,7 +195,7 @@ class Bench:
             return known
         maps: list[NDArray[np.float32]] = []
         if self.preset.local is not None:
-            learning = split.train[part_off_places(len(split.train), seed)[0]]
+            learning = split.train[part_off_places([None] * len(split.train), seed)[0]]
             local = self._local(learning, seed)
             maps += [local_heat(*local(cells)) for cells in self._cells(split.test)]
         else:

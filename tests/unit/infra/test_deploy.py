@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import requires
@@ -13,9 +15,11 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.main import get_command
 
 from infra.metrics import METRICS, Kind
 from infra.settings import ENV_PREFIX, Settings
+from trainer.life.commands import refit_app
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "infra" / "deploy"
@@ -190,3 +194,24 @@ def test_no_more_scorers_than_partitions() -> None:
     (trigger,) = scaling["spec"]["triggers"]
     assert trigger["metadata"]["topic"] == Settings.model_fields["frames_topic"].default
     assert trigger["metadata"]["consumerGroup"] == Settings.model_fields["kafka_group"].default
+
+
+def test_the_refits_of_kubernetes_and_systemd_are_commands_that_there_are() -> None:
+    unit = (DEPLOY / "systemd" / "differline-refit.service").read_text()
+    (command,) = re.findall(r"^ExecStart=/\S+/differline (.+)$", unit, re.MULTILINE)
+    (container,) = pods()["refit"]["containers"]
+    for name, *options in (command.split(), container["args"]):
+        assert name == "refit"
+        parsed = get_command(refit_app).make_context("refit", options, resilient_parsing=False)
+        assert (parsed.params["if_due"], parsed.params["product"]) == (True, None)
+
+
+def test_systemd_reads_the_units(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("NOT CHECKED: systemd-analyze is missing (Debian's package systemd), so nobody has read the units")
+    units = [tmp_path / name for name in ("differline-refit.service", "differline-refit.timer")]
+    for unit in units:
+        text = (DEPLOY / "systemd" / unit.name).read_text()
+        unit.write_text(text.replace("/opt/differline/.venv/bin/differline", sys.executable))  # it must be there
+    done = subprocess.run(["systemd-analyze", "verify", *map(str, units)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -145,3 +145,31 @@ def test_a_loss_that_explodes_is_one_clear_line(pictures: PictureSet, tiny: Pres
 def test_pictures_in_memory_are_hashed_by_shape_and_pixels() -> None:
     wide, high = np.zeros((1, 4, 3), np.uint8), np.zeros((4, 1, 3), np.uint8)
     assert DrawnPicture(wide).sha256 != DrawnPicture(high).sha256
+
+
+def of_runs(pictures: PictureSet, *runs: str) -> PictureSet:
+    """The pictures, dealt out to runs in turn."""
+    loaded = [picture.load() for picture in pictures.pictures]
+    return PictureSet(tuple(DrawnPicture(each, runs[place % len(runs)]) for place, each in enumerate(loaded)))
+
+
+def test_whole_production_runs_are_held_out(pictures: PictureSet, tiny: Preset, extractor: Extractor) -> None:
+    dealt = of_runs(pictures, *"abcdefgh")
+    run_of = {picture.sha256: picture.run for picture in dealt.pictures}
+    model = fit(dealt, "part", tiny, extractor, false_alarm_rate=0.2)
+    manifest = model.detector.manifest
+    learned, calibrated = (
+        {run_of[each] for each in part} for part in (manifest.training_sha256, manifest.calibration_sha256)
+    )
+    assert learned | calibrated == set("abcdefgh")
+    assert not learned & calibrated
+    assert model.report.warnings == ()
+
+
+def test_a_single_production_run_is_said_to_promise_nothing_of_the_next(
+    pictures: PictureSet, tiny: Preset, extractor: Extractor
+) -> None:
+    model = fit(of_runs(pictures, "monday"), "part", tiny, extractor, false_alarm_rate=0.2)
+    (warning,) = model.report.warnings
+    assert "the same production run (monday)" in warning
+    assert "not for the next one" in warning

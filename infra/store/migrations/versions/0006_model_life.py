@@ -80,6 +80,7 @@ ALTER TABLE second_verdicts OWNER TO differline_migrator;
 GRANT SELECT ON decisions, promotions, second_verdicts TO differline_trainer, differline_dashboard;
 GRANT SELECT, INSERT ON second_verdicts TO differline_scorer, differline_trainer;
 GRANT UPDATE (shadow) ON models TO differline_trainer;
+GRANT SELECT (kind, product, opened_at) ON alerts TO differline_trainer;
 GRANT INSERT (product, sha256, decision, camera, frame_id, run, challenge, who, reason) ON decisions
     TO differline_trainer, differline_dashboard;
 GRANT INSERT (product, model_id, replaced_id, kind, who, reason) ON promotions TO differline_trainer;

@@ -1,0 +1,185 @@
+"""What a person should read before a candidate is put in force: Markdown, and a plot beside it."""
+
+import io
+from collections import Counter
+from dataclasses import dataclass
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from infra.store.promotions import ModelRow
+from trainer.fit import FitReport
+from trainer.life.challenge import Challenged
+from trainer.life.released import Curated
+
+PLOT_FILE = "report.png"
+REPORT_FILE = "report.md"
+_COLORS = ["#3D8FC6", "#E8710A"]
+_BINS = 30
+_NO_PARTS = (
+    "There are none: nothing is known of how well this model finds real defects. `differline curate import` takes a folder "
+    "with `test/<class>`, `differline curate set rejected --challenge` a frame."
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything that a report tells.
+
+    Attributes:
+        product: Of which product.
+        reasons: Why it was learned anew.
+        curated: What it was learned from.
+        quarantined: Frames that wait in quarantine for a person, and are in neither training nor calibration.
+        fit: How the fit went.
+        calibration_scores: Of the held-out pictures, float.
+        challenged: What the candidate said of the challenge parts.
+        in_force: The model in force; None where there is none.
+        challenged_before: What that one said of them; None where there is none, or it was refused.
+    """
+
+    product: str
+    reasons: tuple[str, ...]
+    curated: Curated
+    quarantined: int
+    fit: FitReport
+    calibration_scores: tuple[float, ...]
+    challenged: Challenged
+    in_force: ModelRow | None
+    challenged_before: Challenged | None
+
+
+def markdown(story: Story) -> str:
+    """Write the report, in Markdown; the plot lies beside it as `report.png`."""
+    fit = story.fit
+    lines = [
+        f"# {story.product}: a candidate",
+        "",
+        f"Why now: {'; '.join(story.reasons) or 'somebody asked for it'}.",
+        "",
+        *_warnings(fit.warnings),
+        "## What it learned from",
+        "",
+        _learned_from(story.curated, fit),
+        "",
+        *_table(("camera", "pictures"), _by_camera(story.curated)),
+        _quarantine(story.quarantined),
+        "",
+        "## False alarms",
+        "",
+        _promise(fit),
+        "",
+        f"![Scores of held-out good pictures and of challenge parts, and the threshold.]({PLOT_FILE})",
+        "",
+        "## Challenge parts",
+        "",
+        *_challenge_lines(story),
+        *_evidence(fit.evidence),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def plot(story: Story) -> bytes:
+    """Draw the scores of held-out good pictures and of challenge parts against the threshold, as PNG."""
+    good = np.asarray(story.calibration_scores)
+    bad = story.challenged.scores[np.isfinite(story.challenged.scores)]
+    highest = max(float(np.quantile(np.concatenate([good, bad]), 0.98)), story.fit.threshold)
+    edges = np.linspace(min(good.min(), *bad.tolist(), story.fit.threshold), highest, _BINS + 1)
+    tables = []
+    for kind, scores in (("held-out good", good), ("challenge parts", bad)):
+        counts = np.histogram(np.minimum(scores, highest), edges)[0]
+        tables.append(pd.DataFrame({"low": edges[:-1], "high": edges[1:], "pictures": counts, "kind": kind}))
+    table = pd.concat(tables)
+    bars = (
+        alt.Chart(table[table["pictures"] > 0])
+        .mark_rect(opacity=0.6)
+        .encode(
+            x=alt.X("low:Q").title("score; the last bar holds all beyond").scale(nice=False),
+            x2="high:Q",
+            y=alt.Y("pictures:Q").title("pictures").axis(tickMinStep=1),
+            y2=alt.datum(0),
+            color=alt.Color("kind:N").title(None).scale(domain=["held-out good", "challenge parts"], range=_COLORS),
+        )
+    )
+    rule = (
+        alt.Chart(pd.DataFrame({"threshold": [story.fit.threshold]}))
+        .mark_rule(color="#333333", strokeDash=[6, 3])
+        .encode(x="threshold:Q")
+    )
+    data = io.BytesIO()
+    chart = alt.layer(bars, rule).properties(width=520, height=240, background="white")
+    chart.configure_legend(orient="bottom").save(data, format="png", scale_factor=2)
+    return data.getvalue()
+
+
+def _warnings(warnings: tuple[str, ...]) -> list[str]:
+    return ["**Before you read on**", "", *(f"- {line}" for line in warnings), ""] if warnings else []
+
+
+def _learned_from(curated: Curated, fit: FitReport) -> str:
+    return (
+        f"{len(curated.released)} released pictures of {curated.runs} production runs: {fit.n_train} to learn from, "
+        f"{fit.n_calibration} held out for calibration. {_released_by(curated)} Nothing was left out; the manifest has the "
+        "SHA-256 of each."
+    )
+
+
+def _promise(fit: FitReport) -> str:
+    return (
+        f"Threshold {fit.threshold:.4g}. Asked for: at most {fit.rate_requested:.3%} of good parts. The least that "
+        f"{fit.n_calibration} held-out pictures can promise: {fit.rate_possible:.3%}. With 95 % confidence the true rate is "
+        f"below {fit.rate_upper_bound:.3%}, if pictures are independent (split conformal prediction: Vovk 2012, section 2)."
+    )
+
+
+def _released_by(curated: Curated) -> str:
+    people = len(curated.decisions) - curated.by_rule
+    if not curated.by_rule:
+        return "People released all of them."
+    return (
+        f"People released {people}, a rule {curated.by_rule}. A rule releases by p-value and so leaves out the highest "
+        "scores: the threshold may come out too low, and false alarms more than promised."
+    )
+
+
+def _by_camera(curated: Curated) -> list[tuple[str, str]]:
+    counted = Counter(each.camera or "(from a folder)" for each in curated.decisions)
+    return [(_text(camera), str(count)) for camera, count in counted.most_common()]
+
+
+def _quarantine(count: int) -> str:
+    if not count:
+        return "No frame waits in quarantine."
+    return (
+        f"{count} kept frames wait in quarantine for a person. They are in neither training nor calibration; each that is a "
+        "good part is a false alarm that the threshold does not know of."
+    )
+
+
+def _challenge_lines(story: Story) -> list[str]:
+    if not story.challenged.parts:
+        return [_NO_PARTS]
+    rows = [("this candidate", str(story.challenged))]
+    if story.in_force is not None:
+        name = f"version {story.in_force.version}, in force"
+        rows.append((name, str(story.challenged_before) if story.challenged_before else "it could not be loaded"))
+    return _table(("model", "of the challenge parts"), rows)
+
+
+def _evidence(evidence: dict[str, float]) -> list[str]:
+    if not evidence:
+        return []
+    tried = ", ".join(f"{_text(name)} {100 * auroc:.1f}" for name, auroc in evidence.items())
+    return [f"AUROC on synthetic defects in good pictures that nothing was learned from: {tried}."]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, str]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def _text(text: str) -> str:
+    """Text from outside as text: no Markdown, no HTML, one line."""
+    flat = " ".join(text.split())
+    return "".join("\\" + char if char in "\\`*_{}[]<>()#+-.!|~" else char for char in flat)
