@@ -122,6 +122,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from scorer.gaps import GapAlarm
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
+    from scorer.shadows import Shadows
     from scorer.threads import cores_here, thread_count, use_threads
     from scorer.trials import Trials
     from scorer.watch import ScorerWatch
@@ -145,7 +146,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         consumer=open_consumer(settings, engines),
         database=database,
         live=LiveState(engines.redis_url),
-        judge=Judge(settings, shelf, open_archive(settings.archive_location), utc_now),
+        judge=Judge(settings, shelf, open_archive(settings.archive_location), utc_now, Shadows(database, load, log)),
         decoders=ThreadPoolExecutor(decode_threads, thread_name_prefix="decode"),
         trials=Trials(database, name),
         clock=utc_now,

@@ -5,11 +5,12 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from infra.archive import Archive
 from infra.clock import Clock
@@ -18,11 +19,13 @@ from infra.frames import new_id
 from infra.heatmaps import encode_heatmap
 from infra.settings import Settings
 from infra.store.results import Batch, DeadLetterRow, HeatmapRow, VerdictRow
-from infra.store.tables import NoVerdictReason, VerdictState
+from infra.store.second_verdicts import SecondVerdict
+from infra.store.tables import NoVerdictReason, SecondSource, VerdictState
 from scorer.decode import DeadFrame, DecodedFrame
 from scorer.detector import Scores, score_together
 from scorer.models import LoadedModel, ModelShelf
 from scorer.reservoir import Reservoir
+from scorer.shadows import Shadows
 
 
 @dataclass
@@ -39,7 +42,10 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What was decided about one frame; `maps` is what the local model found, for the heatmap."""
+    """What was decided about one frame.
+
+    `maps` is what the local model found, for the heatmap; `second` is what the candidate in shadow says, if there is one.
+    """
 
     state: VerdictState
     reason: NoVerdictReason | None = None
@@ -50,9 +56,20 @@ class Judgement:
     score_ms: float | None = None
     scored_at: datetime | None = None
     maps: NDArray[np.float32] | None = None
+    second: "Judgement | None" = None
 
 
 Scored = tuple[DecodedFrame, Judgement]
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+class _Group:
+    """Frames of a batch, by their places in it, and who looks at them."""
+
+    model: LoadedModel
+    pictures: Tensor
+    places: list[int]
+    looks_on: bool
 
 
 @dataclass
@@ -64,6 +81,7 @@ class Judge:
         shelf: The models in force.
         archive: Where pictures are kept.
         clock: The time of `scored_at`, and what a frame's age is told by.
+        shadows: The candidates that look on.
         stages: Seconds by stage, added up over all batches.
     """
 
@@ -71,6 +89,7 @@ class Judge:
     shelf: ModelShelf
     archive: Archive
     clock: Clock
+    shadows: Shadows
     stages: StageSeconds = field(default_factory=StageSeconds)
     reservoir: Reservoir = field(init=False)
 
@@ -104,6 +123,7 @@ class Judge:
                 partition: max(r.offset for r in records if r.partition == partition) + 1
                 for partition in {record.partition for record in records}
             },
+            seconds=[row for frame, judgement in scored if (row := _second_verdict(frame, judgement.second))],
         )
 
     def score(self, frames: Sequence[DecodedFrame]) -> list[Scored]:
@@ -115,15 +135,39 @@ class Judge:
         for place, frame in enumerate(frames):
             if reasons[place] is None:
                 to_score[frame.message.product].append(place)
-        groups = [(model, to_score[p]) for p, model in models.items() if isinstance(model, LoadedModel) and to_score[p]]
+        groups = [
+            group
+            for product, places in to_score.items()
+            for group in self._groups(
+                models[product], self.shadows.of(product), [frames[place] for place in places], places
+            )
+        ]
         if not groups:
             return list(zip(frames, judgements, strict=True))
-        pictures = [(model.detector, [frames[place].picture for place in places]) for model, places in groups]
+        pictures = [(group.model.detector, group.pictures) for group in groups]
         found = score_together(pictures, early_exit=self.settings.early_exit)
-        for (model, places), scores in zip(groups, found, strict=True):
-            for place, judgement in zip(places, self._by_score(model, scores), strict=True):
-                judgements[place] = judgement
+        for group, scores in zip(groups, found, strict=True):
+            for place, judgement in zip(group.places, self._by_score(group.model, scores), strict=True):
+                judgements[place] = replace(judgements[place], second=judgement) if group.looks_on else judgement
         return list(zip(frames, judgements, strict=True))
+
+    def _groups(
+        self,
+        model: LoadedModel | NoVerdictReason,
+        candidate: LoadedModel | None,
+        frames: Sequence[DecodedFrame],
+        places: list[int],
+    ) -> list["_Group"]:
+        """Who looks at the frames of a product: the model in force first, then the candidate at the same tensor."""
+        if not isinstance(model, LoadedModel):
+            return []
+        began = time.perf_counter()
+        prepared = model.detector.prepare([frame.picture for frame in frames])
+        self.stages.views += time.perf_counter() - began
+        group = _Group(model, prepared, places, looks_on=False)
+        if candidate is None or candidate.row.id == model.row.id:  # it was just put in force
+            return [group]
+        return [group, _Group(candidate, prepared, places, looks_on=True)]
 
     def _by_score(self, model: LoadedModel, scores: Scores) -> list[Judgement]:
         self.stages.views += scores.views_s
@@ -224,6 +268,27 @@ class Judge:
             body_ref=self.archive.write(record.value) if record.value else None,
             original=pack_original(record.key, record.headers),
         )
+
+
+def _second_verdict(frame: DecodedFrame, said: Judgement | None) -> SecondVerdict | None:
+    """What a candidate says of a frame; nothing, where its score is no number."""
+    if said is None or said.model is None or said.score is None or said.p_value is None or said.views is None:
+        return None
+    assert said.scored_at is not None  # noqa: S101 - what has a score has its time
+    return SecondVerdict(
+        model_id=said.model.row.id,
+        received_at=frame.record.received_at,
+        camera=frame.message.camera,
+        frame_id=frame.message.frame_id,
+        source=SecondSource.SHADOW,
+        product=frame.message.product,
+        state=said.state,
+        score=said.score,
+        p_value=said.p_value,
+        threshold=said.model.detector.manifest.threshold,
+        views=said.views,
+        scored_at=said.scored_at,
+    )
 
 
 def _sampled(frame: DecodedFrame, one_in: int) -> bool:

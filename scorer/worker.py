@@ -150,6 +150,7 @@ class Worker:
         self._claim_new_partitions()
         self._prepare_days()
         self.judge.shelf.refresh()
+        self.judge.shadows.refresh()
         if self.watch.look_due():  # before the poll: where the bus is away now, no record is in hand
             self.watch.looked(len(self._claims), self.consumer.waiting(self._claims))
             self.gaps.look()

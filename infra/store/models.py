@@ -148,6 +148,17 @@ def models_in_force(engine: sa.Engine) -> dict[str, RegisteredModel]:
         return {row.product: RegisteredModel(*row) for row in rows}
 
 
+def models_in_shadow(engine: sa.Engine) -> dict[str, RegisteredModel]:
+    """Return the candidate that scores beside the model in force, of each product that has one.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    with transaction(engine) as connection:
+        rows = connection.execute(sa.select(*REGISTERED).where(models.c.shadow))
+        return {row.product: RegisteredModel(*row) for row in rows}
+
+
 def known_products(engine: sa.Engine) -> frozenset[str]:
     """Return every product that ever had a model.
 

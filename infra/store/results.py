@@ -18,6 +18,7 @@ from infra.store.dead_letters import keep_limit
 from infra.store.ledger import Accounted, count
 from infra.store.outbox import OutboxKind
 from infra.store.positions import Claim, advance, lock_claims
+from infra.store.second_verdicts import SecondVerdict, add_second
 from infra.store.tables import AlertKind, VerdictState, dead_letters, verdicts
 
 DEAD_LETTER = "DEAD_LETTER"
@@ -94,12 +95,14 @@ class Batch:
         heatmaps: For some of them.
         dead_letters: One per frame that cannot be judged.
         next_offsets: Where each partition goes on.
+        seconds: What candidates in shadow say of some of the frames.
     """
 
     verdicts: Sequence[VerdictRow]
     heatmaps: Sequence[HeatmapRow]
     dead_letters: Sequence[DeadLetterRow]
     next_offsets: dict[Partition, int]
+    seconds: Sequence[SecondVerdict] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ def write_batch(
         _copy(connection, "verdicts", VerdictRow, fresh.verdicts)
         _copy(connection, "heatmaps", HeatmapRow, fresh.heatmaps)
         _copy(connection, "dead_letters", DeadLetterRow, fresh.dead_letters)
+        add_second(connection, fresh.seconds)
         _open_alerts(connection, fresh.verdicts)
         if fill_outbox:
             _put_aside(connection, fresh)
@@ -181,8 +185,9 @@ def _without_duplicates(connection: sa.Connection, batch: Batch, dedupe_days: in
     judged = [row for row in batch.verdicts if id(row) in kept]
     shown = {(row.camera, row.frame_id, row.received_at) for row in judged}
     heat = [row for row in batch.heatmaps if (row.camera, row.frame_id, row.received_at) in shown]
+    seconds = [row for row in batch.seconds if (row.camera, row.frame_id, row.received_at) in shown]
     dead = [row for row in batch.dead_letters if id(row) in kept]
-    return replace(batch, verdicts=judged, heatmaps=heat, dead_letters=dead), duplicates
+    return replace(batch, verdicts=judged, heatmaps=heat, dead_letters=dead, seconds=seconds), duplicates
 
 
 def known_frames_query(

@@ -1,5 +1,7 @@
 """Looking at pictures: views through the extractor for all products at once, and through each product's own models.
 
+Two models that are shown the very same pictures, one in force and one in shadow, share what the extractor says of them.
+
 Pictures are looked at in rounds. In the first one the picture as it is goes through the extractor once for flow and local model
 together; after each round the pictures whose verdict more views could not change are let go.
 """
@@ -133,7 +135,8 @@ def look(subjects: Sequence[Subject], views_per_chunk: int | None = None) -> lis
     """Look at the pictures of several products; those with the same extractor pass it together.
 
     Args:
-        subjects: The products; all of them on one device.
+        subjects: The products; all of them on one device. Where two have one tensor of pictures, and one extractor, each view
+            passes it once.
         views_per_chunk: How many views are in memory at once; what suits the device, if not given.
     """
     if not subjects:
@@ -272,57 +275,83 @@ def _by_extractor(states: Sequence[_State]) -> Iterator[list[_State]]:
     yield from groups.values()
 
 
+class _Shared:
+    """The pictures that several states look at, each set once: two models that are shown the same tensor share it.
+
+    Attributes:
+        prepared: (N, 3, 448, 448) uint8, the sets behind each other.
+        sets: For each state the number of its set.
+        firsts: For each set the number of its first picture, and N at the end.
+    """
+
+    def __init__(self, states: Sequence[_State]) -> None:
+        distinct: dict[int, Tensor] = {id(state.subject.prepared): state.subject.prepared for state in states}
+        numbers = {key: number for number, key in enumerate(distinct)}
+        parts = list(distinct.values())
+        self.prepared = parts[0] if len(parts) == 1 else torch.cat(parts)
+        self.sets = [numbers[id(state.subject.prepared)] for state in states]
+        self.firsts = np.cumsum([0, *map(len, parts)])
+
+    def part_of(self, number: int, start: int, stop: int) -> slice:
+        """Which pictures of start to stop - 1 are of a set, numbered from start."""
+        first, last = int(self.firsts[number]), int(self.firsts[number + 1])
+        return slice(max(first, start) - start, max(min(last, stop), start) - start)
+
+
 def _look_upright(states: Sequence[_State], views_per_chunk: int) -> None:
     """Pass the pictures as they are, for the local models, and for the flows' first views where those are the same."""
-    prepared = torch.cat([state.subject.prepared for state in states])
-    device, extractor = prepared.device, states[0].subject.extractor
-    owners = np.repeat(np.arange(len(states)), [len(state.subject.prepared) for state in states])
+    shared = _Shared(states)
+    device, extractor = shared.prepared.device, states[0].subject.extractor
     features: list[Tensor] = []
-    for start in range(0, len(prepared), views_per_chunk):
+    for start in range(0, len(shared.prepared), views_per_chunk):
         began = _now(device)
-        pixels = prepared[start : start + views_per_chunk].float() / 255.0
+        pixels = shared.prepared[start : start + views_per_chunk].float() / 255.0
         made = _now(device)
         pooled, fine, coarse = extractor.with_layers(pixels)
         cells = cells_of(fine, coarse)
         features.append(pooled)
         extracted = _now(device)
-        own = owners[start : start + views_per_chunk]
-        for number in np.unique(own):
-            state, share = states[number], float((own == number).mean())
+        for state, number in zip(states, shared.sets, strict=True):
+            part = shared.part_of(number, start, start + len(pixels))
+            count = part.stop - part.start
+            if count <= 0:
+                continue
             local = state.subject.local
             assert local is not None  # noqa: S101 - only these were asked for
             flow_began = _now(device)
-            maps = local(cells if share == 1 else cells[torch.from_numpy(own == number).to(device)])
+            maps = local(cells if count == len(pixels) else cells[part])
             state.scores_of_cells.append(local_scores(*maps))
             state.maps.append(torch.stack(maps, dim=1))
+            share = count / len(pixels) / shared.sets.count(number)
             _add(state.seconds, share * (made - began), share * (extracted - made), _now(device) - flow_began)
-    for state, part in zip(states, torch.split(_joined(features, device), _counts(states)), strict=True):
+    every = _joined(features, device)
+    for state, number in zip(states, shared.sets, strict=True):
         if state.subject.plan.begins_upright:
-            state.upright = part
+            state.upright = every[shared.firsts[number] : shared.firsts[number + 1]]
 
 
 def _look_further(states: Sequence[_State], views_per_chunk: int) -> None:
-    """One round for the open pictures of all these."""
+    """One round for the open pictures of all these; a view that several ask for is looked at once."""
+    shared = _Shared(states)
     views = [state.next_views() for state in states]
-    pictures = [len(state.subject.prepared) for state in states]
-    prepared = states[0].subject.prepared if len(states) == 1 else torch.cat([s.subject.prepared for s in states])
-    made = extract(states[0].subject.extractor, prepared, Views.joined(views, pictures), views_per_chunk)
+    wanted = Views.joined(views, [int(shared.firsts[number]) for number in shared.sets])
+    places = None
+    if len(set(shared.sets)) < len(states):
+        wanted, places = wanted.distinct()
+    made = extract(states[0].subject.extractor, shared.prepared, wanted, views_per_chunk)
+    features = made.features if places is None else made.features[torch.from_numpy(places).to(made.features.device)]
     total = max(1, sum(map(len, views)))
-    parts = torch.split(made.features, [len(each) for each in views])
+    parts = torch.split(features, [len(each) for each in views])
     for state, part, own in zip(states, parts, views, strict=True):
-        began = _now(prepared.device)
+        began = _now(shared.prepared.device)
         state.take(part)
         share = len(own) / total
-        flow_s = _now(prepared.device) - began
+        flow_s = _now(shared.prepared.device) - began
         _add(state.seconds, share * made.seconds.views, share * made.seconds.features, flow_s)
 
 
 def _joined(parts: list[Tensor], device: torch.device) -> Tensor:
     return torch.cat(parts) if parts else torch.empty(0, FEATURES, device=device)
-
-
-def _counts(states: Sequence[_State]) -> list[int]:
-    return [len(state.subject.prepared) for state in states]
 
 
 def _add(seconds: Seconds, views: float, features: float, flow: float) -> None:

@@ -105,17 +105,27 @@ class Views:
         return Views(self.picture[places], self.angle[places], self.brightness[places], self.contrast[places])
 
     @classmethod
-    def joined(cls, parts: Sequence[Views], pictures: Sequence[int]) -> Views:
-        """Put lists of views behind each other; the pictures of a list are numbered on behind those of the list before.
+    def joined(cls, parts: Sequence[Views], firsts: Sequence[int]) -> Views:
+        """Put lists of views behind each other.
 
         Args:
             parts: The lists.
-            pictures: How many pictures each list is of.
+            firsts: What the first picture of each list is numbered as; lists of the same pictures begin at the same number.
         """
-        firsts = np.cumsum([0, *pictures[:-1]])
         numbers = [part.picture + first for part, first in zip(parts, firsts, strict=True)]
         columns = ([getattr(part, name) for part in parts] for name in ("angle", "brightness", "contrast"))
         return cls(np.concatenate(numbers), *(np.concatenate(column) for column in columns))
+
+    def distinct(self) -> tuple[Views, NDArray[np.int64]]:
+        """Leave out repeats, keeping the order of what comes first.
+
+        Returns:
+            The distinct views, and for each of the M views its place among them, (M,) int64.
+        """
+        rows = np.column_stack([self.picture, self.angle, self.brightness, self.contrast])
+        _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        return self.chosen(first[order]), np.argsort(order)[place.reshape(-1)]
 
     def of_pictures(self, start: int, stop: int) -> Views:
         """The views of pictures start to stop - 1, which are numbered from 0 again."""

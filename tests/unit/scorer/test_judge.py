@@ -19,6 +19,7 @@ from scorer.decode import DecodedFrame, decode_record
 from scorer.detector import Detector, Scores, load_extractor, score_together
 from scorer.judge import Judge
 from scorer.models import LoadedModel, ModelShelf
+from scorer.shadows import Shadows
 from tests.unit.scorer.detector.conftest import make_detector
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -36,6 +37,16 @@ class Shelf:
         return self.models.get(product, NoVerdictReason.UNKNOWN_PRODUCT)
 
 
+class Looking:
+    """Has the candidates that it is given."""
+
+    def __init__(self, candidates: Mapping[str, LoadedModel]) -> None:
+        self.candidates = candidates
+
+    def of(self, product: str) -> LoadedModel | None:
+        return self.candidates.get(product)
+
+
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     return make_detector(load_extractor("random", seed=5))
@@ -49,13 +60,14 @@ Groups = Sequence[tuple[Detector, Sequence[RgbPicture]]]
 def new_judge(detector: Detector) -> NewJudge:
     """Make a judge at noon, of the products `tile` and `cap`, with settings of the test's own."""
 
-    def make(**settings: Any) -> Judge:
+    def make(candidates: Mapping[str, LoadedModel] | None = None, **settings: Any) -> Judge:
         models = {
             product: LoadedModel(RegisteredModel(number, product, 1, "", "", "", 0.0), detector)
             for number, product in enumerate(("tile", "cap"), 1)
         }
         shelf = cast("ModelShelf", Shelf(models | {"bare": NoVerdictReason.NO_MODEL}))
-        return Judge(Settings(**settings), shelf, open_archive("memory://pictures"), lambda: NOON)
+        shadows = cast("Shadows", Looking(candidates or {}))
+        return Judge(Settings(**settings), shelf, open_archive("memory://pictures"), lambda: NOON, shadows)
 
     return make
 
@@ -158,7 +170,8 @@ def test_seconds_of_all_products_are_added_up_by_stage(new_judge: NewJudge, monk
     monkeypatch.setattr(scorer.judge, "score_together", timed)
     judge = new_judge()
     rows = fates(judge, frame(0, "tile"), frame(1, "cap"), frame(2, "cap"))
-    assert (judge.stages.views, judge.stages.features, judge.stages.flow) == (1.0, 4.0, 0.5)
+    stages = (judge.stages.views, judge.stages.features, judge.stages.flow)
+    assert stages == pytest.approx((1.0, 4.0, 0.5), abs=0.2)  # views: with the seconds in which pictures are prepared
     assert [row.score_ms for row in rows] == [2750, 1375, 1375]
 
 
@@ -189,3 +202,61 @@ def test_a_score_that_is_not_finite_spoils_no_other(new_judge: NewJudge, monkeyp
     assert [row.reason for row in rows] == [None, "score_not_finite", None, None]
     assert [row.model_id for row in rows] == [1, 1, 2, 1]
     assert rows[1].score is None
+
+
+@pytest.fixture
+def candidate(detector: Detector) -> LoadedModel:
+    """Calls a defect whatever the model in force calls good: its threshold is lower than any score."""
+    manifest = detector.manifest
+    low = min(manifest.calibration_scores) - 1e6
+    strict = manifest.model_copy(update={"calibration_scores": (low, low), "threshold": low, "early_exit": None})
+    other = Detector(strict, detector.extractor, detector.flow, local=detector.local)
+    return LoadedModel(RegisteredModel(7, "tile", 2, "", "", "", low), other)
+
+
+def test_a_candidate_in_shadow_is_on_record_and_changes_nothing(new_judge: NewJudge, candidate: LoadedModel) -> None:
+    frames = [frame(0), frame(1, "cap"), frame(2), frame(3, "tile", picture=BLACK)]
+    alone, beside = new_judge(), new_judge({"tile": candidate})
+    without = alone.judge(alone.score(frames), [])
+    batch = beside.judge(beside.score(frames), [])
+
+    def fate(row: VerdictRow) -> tuple[object, ...]:
+        return row.frame_id, row.state, row.reason, row.model_id, row.views, row.threshold
+
+    assert [fate(row) for row in batch.verdicts] == [fate(row) for row in without.verdicts]
+    scores = [[row.score for row in each.verdicts if row.score is not None] for each in (batch, without)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+    assert len(batch.heatmaps) == len(without.heatmaps)
+    assert without.seconds == []
+    assert [(row.frame_id, row.model_id, row.state, row.source) for row in batch.seconds] == [
+        ("frame 0", 7, "DEFECT", "shadow"),
+        ("frame 2", 7, "DEFECT", "shadow"),
+    ]
+    own = {row.frame_id: row.score for row in batch.verdicts}
+    assert [row.score for row in batch.seconds] == pytest.approx([own["frame 0"], own["frame 2"]], rel=1e-5)
+
+
+def test_features_are_computed_once_for_both(new_judge: NewJudge, candidate: LoadedModel, detector: Detector) -> None:
+    passes: list[int] = []
+    hook = detector.extractor.register_forward_pre_hook(lambda _, views: passes.append(len(views[0])))
+    try:
+        new_judge().score([frame(0), frame(1)])
+        alone, passes[:] = sum(passes), []
+        new_judge({"tile": candidate}).score([frame(0), frame(1)])
+    finally:
+        hook.remove()
+    assert sum(passes) == alone > 0
+
+
+def test_a_candidate_whose_score_is_not_a_number_says_nothing(
+    new_judge: NewJudge, candidate: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(groups: Groups, **options: Any) -> list[Scores]:
+        first, second = score_together(groups, **options)
+        return [first, replace(second, score=np.full_like(second.score, np.nan))]
+
+    monkeypatch.setattr(scorer.judge, "score_together", broken)
+    judge = new_judge({"tile": candidate})
+    batch = judge.judge(judge.score([frame(0)]), [])
+    assert batch.verdicts[0].score is not None
+    assert batch.seconds == []

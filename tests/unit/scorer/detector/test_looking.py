@@ -56,6 +56,36 @@ def test_one_pass_of_the_extractor_serves_all_products(extractor: Extractor, odd
     assert passes == [6]  # three views of each
 
 
+def test_two_models_of_the_same_pictures_score_as_each_by_itself_and_share_their_views(
+    extractor: Extractor, many_views: Detector, odd: Pictures
+) -> None:
+    other = with_local_model(make_detector(extractor))
+    third = make_detector(load_extractor("random", seed=6))
+    prepared = many_views.prepare(odd)
+    alone = [detector.score(odd) for detector in (many_views, other, third)]
+    passes: list[int] = []
+    hook = extractor.register_forward_pre_hook(lambda _, views: passes.append(len(views[0])))
+    together = score_together([(many_views, prepared), (other, prepared), (many_views, odd[:2]), (third, prepared)])
+    hook.remove()
+    for found, by_itself in zip((together[0], together[1], together[3]), alone, strict=True):
+        np.testing.assert_allclose(found.score, by_itself.score, rtol=1e-5, atol=1e-5)
+        assert found.views.tolist() == by_itself.views.tolist()
+    np.testing.assert_allclose(together[2].score, alone[0].score[:2], rtol=1e-5, atol=1e-5)
+    views = int(alone[0].views.sum() + alone[1].views.sum() + alone[0].views[:2].sum())
+    assert sum(passes) < views
+
+
+def test_repeated_views_are_left_out_and_found_again() -> None:
+    views = ViewPlan(count=3, seed=1).draw(2)
+    doubled = views.chosen(np.array([4, 0, 4, 5, 0, 1]))
+    distinct, places = doubled.distinct()
+    assert len(distinct) == 4
+    again = distinct.chosen(places)
+    for name in ("picture", "angle", "brightness", "contrast"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(doubled, name))
+    assert places.tolist() == [0, 1, 0, 2, 1, 3]
+
+
 def test_a_picture_leaves_early_where_its_verdict_stands(many_views: Detector, odd: Pictures) -> None:
     every = many_views.score(odd, early_exit=False)
     assert every.views.tolist() == [16] * len(odd)
