@@ -1,9 +1,14 @@
-"""Commands of the ground floor: `differline migrate`, `topics`, `ledger` and `positions`."""
+"""Commands of the ground floor: `differline migrate`, `topics`, `ledger`, `positions` and `audit`."""
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 migrate_app = typer.Typer(add_completion=False, help="Bring the database schema to the newest version.")
 topics_app = typer.Typer(add_completion=False, help="Make the topics on Kafka, or bring them to the settings.")
@@ -12,6 +17,9 @@ ledger_app = typer.Typer(
 )
 positions_app = typer.Typer(
     add_completion=False, help="Show where scorers read on, and what the bus holds; move a position."
+)
+audit_app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Show who did what and why, and verify that nobody has changed it."
 )
 
 
@@ -62,7 +70,7 @@ def ledger(
 def positions(
     reset: Annotated[str | None, typer.Option(metavar="TOPIC/PARTITION", help="Move this position.")] = None,
     to: Annotated[str | None, typer.Option(metavar="oldest|newest|OFFSET", help="Where scorers read on.")] = None,
-    why: Annotated[str | None, typer.Option(metavar="TEXT", help="The reason, for the log.")] = None,
+    why: Annotated[str | None, typer.Option(metavar="TEXT", help="The reason, for the audit log.")] = None,
     skip_frames: Annotated[
         bool, typer.Option("--skip-frames", help="Leave out frames that wait before the new position.")
     ] = False,
@@ -81,7 +89,7 @@ def positions(
     to, why = _checked_reset(to, why)
     configure_logging(chosen.log_level)
     with engines.running_engines(chosen) as running:
-        moved = move_position(chosen, running, reset, to, skip_frames=skip_frames)
+        moved = move_position(chosen, running, reset, to, skip_frames=skip_frames, why=why)
     get_logger("positions").warning(
         "position.reset",
         topic=moved.partition.topic,
@@ -96,6 +104,50 @@ def positions(
     )
     typer.echo(str(moved))
     typer.echo("A scorer that runs gives way with its next batch; on Redis Streams it ends, and must be started again.")
+
+
+@audit_app.command("verify")
+def verify_audit(
+    head: Annotated[
+        str | None, typer.Option(metavar="HASH", help="A hash that was once the newest: it must still be in the chain.")
+    ] = None,
+) -> None:
+    """Compute the chain of the audit log again; exit code 1 if it is broken."""
+    from infra.store.audit import checked_hash, verify
+
+    wanted = None if head is None else checked_hash(head)
+    with _database() as database:
+        found = verify(database, wanted)
+    typer.echo(str(found))
+    raise typer.Exit(0 if found.broken is None else 1)
+
+
+@audit_app.command("list")
+def list_audit(
+    subject: Annotated[
+        str | None, typer.Option(help="Only what was done to this, as `alert 3` or `model tile 2`.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most rows that are shown, the newest.")] = 50,
+) -> None:
+    """Show the newest rows of the audit log, newest first."""
+    from infra.audit_report import audit_table
+    from infra.store.audit import newest
+
+    with _database() as database:
+        typer.echo(audit_table(newest(database, limit, subject)))
+
+
+@contextmanager
+def _database() -> "Iterator[sa.Engine]":
+    from infra import engines, settings
+    from infra.store.connect import open_database
+
+    with engines.running_engines(settings.load_settings()) as running:
+        database = open_database(running.database_url, pool_size=1)
+        try:
+            yield database
+        finally:
+            database.dispose()
 
 
 def _refuse_without_reset(to: str | None, why: str | None, skip_frames: bool) -> None:

@@ -92,8 +92,10 @@ def kept_positions(settings: Settings, engines: Engines) -> list[KeptPosition]:
         return [_kept(partition, stored.get(partition), bus, held) for partition in sorted(stored.keys() | held)]
 
 
-def move_position(settings: Settings, engines: Engines, name: str, to: str, *, skip_frames: bool) -> Moved:
-    """Move the position of a partition, and fence off whoever reads it.
+def move_position(
+    settings: Settings, engines: Engines, name: str, to: str, *, skip_frames: bool, why: str = ""
+) -> Moved:
+    """Move the position of a partition, fence off whoever reads it, and put that on record.
 
     Args:
         settings: Which bus, and in whose name.
@@ -101,6 +103,7 @@ def move_position(settings: Settings, engines: Engines, name: str, to: str, *, s
         name: The partition, as TOPIC/NUMBER.
         to: `oldest`, `newest` or an offset.
         skip_frames: Whether frames that wait before the new position may be left out.
+        why: The reason, for the audit log.
 
     Raises:
         SettingsError: There is no such partition, or `to` says no position in it.
@@ -124,7 +127,7 @@ def move_position(settings: Settings, engines: Engines, name: str, to: str, *, s
                 )
             return after
 
-        done = reset_position(database, partition, f"{settings.user} (reset)", choose)
+        done = reset_position(database, partition, f"{settings.user} (reset)", choose, why=why)
         skipped, again = counts
         return Moved(partition, done.before, done.after, skipped, again, done.epoch)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from infra.store.audit import ALERT_ACTION, alert_subject, record
 from infra.store.connect import transaction
 from infra.store.tables import AlertState, alert_actions, alerts, models, verdicts
 from infra.store.verdicts import Verdict, verdict_columns, verdict_from_row
@@ -153,10 +154,11 @@ def acknowledge(engine: sa.Engine, alert_id: int, who: str, reason: str) -> bool
         .values(state=AlertState.ACKNOWLEDGED)
         .returning(alerts.c.id)
     )
-    record = sa.insert(alert_actions).values(alert_id=alert_id, action=ACKNOWLEDGED_ACTION, who=who, reason=text)
+    action = sa.insert(alert_actions).values(alert_id=alert_id, action=ACKNOWLEDGED_ACTION, who=who, reason=text)
     with transaction(engine) as connection:
         if connection.scalar(now_acknowledged) is not None:
-            connection.execute(record)
+            detail = {ALERT_ACTION: connection.execute(action.returning(alert_actions.c.id)).scalar_one()}
+            record(connection, who, ACKNOWLEDGED_ACTION, alert_subject(alert_id), reason=text, detail=detail)
             return True
         if connection.scalar(sa.select(alerts.c.id).where(alerts.c.id == alert_id)) is None:
             raise LookupError(f"there is no alert {alert_id}")

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
+from infra.store.audit import PROMOTION, model_subject, record
 from infra.store.connect import transaction
 from infra.store.tables import ModelState, PromotionKind, models, promotions
 
@@ -92,7 +93,7 @@ def lock_product(connection: sa.Connection, product: str) -> None:
 def put_in_force(
     connection: sa.Connection, model: RegisteredModel, kind: PromotionKind, who: str, reason: str
 ) -> int | None:
-    """Put a registered model in force and on record who did it; the caller has locked the product.
+    """Put a registered model in force and on record who did it: the last step of a transaction that locked the product.
 
     Returns:
         Number of the model that was in force and is retired now; None where there was none.
@@ -105,11 +106,12 @@ def put_in_force(
     )
     replaced: int | None = connection.scalar(retire)
     connection.execute(sa.update(models).where(models.c.id == model.id).values(state=ModelState.IN_FORCE, shadow=False))
-    connection.execute(
-        sa.insert(promotions).values(
-            product=model.product, model_id=model.id, replaced_id=replaced, kind=kind, who=who, reason=reason
-        )
+    promotion = sa.insert(promotions).values(
+        product=model.product, model_id=model.id, replaced_id=replaced, kind=kind, who=who, reason=reason
     )
+    number: int = connection.execute(promotion.returning(promotions.c.id)).scalar_one()
+    detail = {PROMOTION: number, "flow_sha256": model.flow_sha256, "manifest_sha256": model.manifest_sha256}
+    record(connection, who, kind, model_subject(model.product, model.version), reason=reason, detail=detail)
     return replaced
 
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from infra.bus.protocol import Partition
 from infra.store.attempts import forget
+from infra.store.audit import position_subject, record
 from infra.store.connect import transaction
 from infra.store.positions import advance, take
 
@@ -26,14 +27,17 @@ class Reset:
     epoch: int
 
 
-def reset_position(engine: sa.Engine, partition: Partition, who: str, choose: Callable[[int | None], int]) -> Reset:
-    """Raise a partition's epoch and store another position, in one transaction.
+def reset_position(
+    engine: sa.Engine, partition: Partition, who: str, choose: Callable[[int | None], int], *, why: str = ""
+) -> Reset:
+    """Raise a partition's epoch, store another position and put that on record, in one transaction.
 
     Args:
         engine: The database.
         partition: Whose position.
-        who: Stands as its worker until one claims it.
+        who: Stands as its worker until one claims it, and in the audit log.
         choose: Given the stored position, returns the new one. Nobody can move it meanwhile; if it raises, nothing changes.
+        why: The reason, for the audit log.
 
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
@@ -43,4 +47,6 @@ def reset_position(engine: sa.Engine, partition: Partition, who: str, choose: Ca
         after = choose(taken.next_offset)
         advance(connection, {partition: after})
         forget(connection, partition)  # other records may lie at the offsets that were begun
+        moved = {"before": taken.next_offset, "after": after, "epoch": taken.epoch}
+        record(connection, who, "move_position", position_subject(*partition), reason=why, detail=moved)
     return Reset(taken.next_offset, after, taken.epoch)

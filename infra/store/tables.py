@@ -342,6 +342,7 @@ alerts = sa.Table(
     sa.CheckConstraint("state IN ('open', 'acknowledged')", name="alerts_state"),
     sa.Index("alerts_newest", sa.text("opened_at DESC"), sa.text("id DESC")),
     sa.Index("alerts_open", sa.text("opened_at DESC"), sa.text("id DESC"), postgresql_where=sa.text("state = 'open'")),
+    sa.Index("alerts_frame", "frame_id", "camera"),
     sa.Index("alerts_open_gaps", "camera", "run", postgresql_where=sa.text("kind = 'ledger_gap' AND state = 'open'")),
 )
 
@@ -355,6 +356,23 @@ alert_actions = sa.Table(  # appended to, never changed
     sa.Column("reason", sa.Text, nullable=False),
     _time("done_at", default="clock_timestamp()"),
     sa.Index("alert_actions_alert", "alert_id"),
+)
+
+audit_log = sa.Table(  # append-only, by triggers: who did what and why; see infra/store/audit.py
+    "audit_log",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    _time("at", default="clock_timestamp()"),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("detail", postgresql.JSONB, nullable=False, server_default="{}"),
+    sa.Column("previous", sa.Text, nullable=False),  # hash of the row before; 64 zeros in the first one
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.UniqueConstraint("previous", name="audit_log_one_chain"),
+    sa.CheckConstraint("jsonb_typeof(detail) = 'object'", name="audit_log_detail"),
+    sa.Index("audit_log_subject", "subject", "id"),
 )
 
 

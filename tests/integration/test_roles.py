@@ -14,6 +14,7 @@ from infra.engines import Engines
 from infra.errors import EngineError
 from infra.store import alerts as alert_store
 from infra.store.attempts import Attempt, unfinished, write_down
+from infra.store.audit import newest, verify
 from infra.store.connect import open_database, transaction
 from infra.store.curation import (
     NewDecision,
@@ -203,6 +204,8 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
     assert heatmap(dashboard, "cam", "bad", NOON + timedelta(milliseconds=1)) == b"png of bad"
     assert alert_store.acknowledge(dashboard, 1, "supervisor", "a scratch")
     assert [action.who for action in alert_store.actions(dashboard, 1)] == ["somebody", "supervisor"]
+    assert verify(dashboard).rows == 3
+    assert [row.who for row in newest(dashboard, 2)] == ["supervisor", "somebody"]
     (alert,) = alert_store.list_alerts(dashboard)
     assert alert.verdict is not None
     with transaction(dashboard) as connection:
@@ -229,6 +232,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
         "heatmaps",
         "dead_letters",
         "alert_actions",
+        "audit_log",
         "decisions",
         "promotions",
         "second_verdicts",
@@ -291,6 +295,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
             {
                 "alerts",
                 "attempts",
+                "audit_log",
                 "camera_runs",
                 "dead_letters",
                 "heatmaps",
@@ -302,8 +307,8 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
             },
         ),
         ("relay", set()),
-        ("trainer", {"decisions", "models", "promotions", "second_verdicts"}),
-        ("dashboard", {"alert_actions", "decisions"}),
+        ("trainer", {"audit_log", "decisions", "models", "promotions", "second_verdicts"}),
+        ("dashboard", {"alert_actions", "audit_log", "decisions"}),
     ],
 )
 def test_each_service_adds_to_its_own_tables_only(
@@ -327,6 +332,15 @@ def test_each_service_adds_to_its_own_tables_only(
         ("scorer", "SELECT who FROM alert_actions"),
         ("scorer", "SELECT frame_id FROM alerts"),
         ("dashboard", "INSERT INTO alert_actions (done_at) SELECT now() WHERE false"),
+        *(
+            (service, f"INSERT INTO audit_log ({column}) OVERRIDING SYSTEM VALUE SELECT NULL WHERE false")
+            for service in ("scorer", "trainer", "dashboard")
+            for column in ("id", "at", "previous", "hash")
+        ),
+        ("scorer", "SELECT who FROM audit_log"),
+        ("trainer", "SELECT who FROM audit_log"),
+        ("relay", "SELECT id FROM audit_log"),
+        ("ingest", "SELECT id FROM audit_log"),
         ("trainer", "INSERT INTO models (registered_at) SELECT now() WHERE false"),
         ("ingest", "SELECT * FROM verdicts"),
         ("ingest", "SELECT accounted FROM camera_runs"),
@@ -352,6 +366,8 @@ def test_no_service_can_change_the_schema_or_go_round_it(
         "CREATE TABLE loot (id integer)",
         "DROP TABLE verdicts",
         "ALTER TABLE verdicts DISABLE TRIGGER ALL",
+        "ALTER TABLE audit_log DISABLE TRIGGER ALL",
+        "DROP TRIGGER audit_log_refuse ON audit_log",
         "DELETE FROM verdicts_20260305",
         "UPDATE verdicts_20260305 SET state = 'GOOD'",
         "SELECT * FROM verdicts_20260305",
@@ -385,6 +401,22 @@ def test_a_table_of_a_scorers_own_cannot_take_the_place_of_ours(user_of: UserOf)
         found = connection.scalar(sa.text(query))
         connection.rollback()
     assert found is True
+
+
+@pytest.mark.parametrize("service", ["scorer", "trainer", "dashboard"])
+def test_a_log_of_a_services_own_cannot_take_the_place_of_ours(line: sa.Engine, user_of: UserOf, service: str) -> None:
+    """The trigger reads the newest row with its owner's rights, and must not look where its caller can write."""
+    before = verify(line)
+    with user_of(service).begin() as connection:
+        for statement in (
+            "CREATE TEMPORARY TABLE audit_log (id bigint, hash text)",
+            "INSERT INTO audit_log VALUES (1, repeat('1', 64))",
+            "SET LOCAL search_path TO pg_temp, public",
+            "INSERT INTO public.audit_log (who, action, subject) VALUES ('x', 'look', 'f')",
+        ):
+            connection.execute(sa.text(statement))
+    after = verify(line)
+    assert (after.rows, after.broken) == (before.rows + 1, None)
 
 
 def test_a_user_without_a_role_can_do_nothing(user_of: UserOf) -> None:
