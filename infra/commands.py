@@ -1,4 +1,4 @@
-"""Commands of the ground floor: `differline migrate`, `topics`, `ledger`, `positions` and `audit`."""
+"""Commands of the ground floor: `differline migrate`, `topics`, `ledger`, `positions`, `trace` and `audit`."""
 
 import json
 from collections.abc import Iterator
@@ -17,6 +17,9 @@ ledger_app = typer.Typer(
 )
 positions_app = typer.Typer(
     add_completion=False, help="Show where scorers read on, and what the bus holds; move a position."
+)
+trace_app = typer.Typer(
+    add_completion=False, help="Show what the verdict of a frame stands on; exit 1 if it is unknown."
 )
 audit_app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Show who did what and why, and verify that nobody has changed it."
@@ -104,6 +107,31 @@ def positions(
     )
     typer.echo(str(moved))
     typer.echo("A scorer that runs gives way with its next batch; on Redis Streams it ends, and must be started again.")
+
+
+@trace_app.command()
+def trace(
+    frame_id: Annotated[str, typer.Argument(metavar="FRAME_ID", help="The frame's id.")],
+    camera: Annotated[str | None, typer.Option(help="Only of this camera; ids of two cameras may be the same.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Leave out what came on record after it; ISO 8601, UTC by default."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with the hashes of all training frames.")
+    ] = False,
+) -> None:
+    """Show what the verdict of a frame stands on, from its picture to who acknowledged its alert; exit code 1 if unknown."""
+    from infra import engines, settings, trace_report
+
+    chosen = settings.load_settings()
+    moment = None if as_of is None else trace_report.parsed_time(as_of)
+    with engines.running_engines(chosen) as running:
+        report = trace_report.current_trace(chosen, running, frame_id, camera, as_of=moment)
+    if not report.trace.found:
+        typer.echo(trace_report.not_on_record(report.trace, camera), err=True)
+        raise typer.Exit(1)
+    typer.echo(trace_report.trace_json(report) if as_json else trace_report.trace_text(report))
 
 
 @audit_app.command("verify")

@@ -37,6 +37,7 @@ from infra.store.runs import report_accepted
 from infra.store.schema import migrate, prepare_days
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
 from infra.store.tables import FrameDecision, SecondSource, VerdictState, metadata
+from infra.store.traces import read_trace
 from infra.store.verdicts import cameras, heatmap, verdict
 
 from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged
@@ -206,6 +207,13 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
     assert [action.who for action in alert_store.actions(dashboard, 1)] == ["somebody", "supervisor"]
     assert verify(dashboard).rows == 3
     assert [row.who for row in newest(dashboard, 2)] == ["supervisor", "somebody"]
+    (traced,) = read_trace(dashboard, "bad").verdicts
+    assert traced.model is not None
+    assert [deed.who for deed in (*traced.model.put_in_force, *traced.alerts[0].acknowledged)] == [
+        "test",
+        "somebody",
+        "supervisor",
+    ]
     (alert,) = alert_store.list_alerts(dashboard)
     assert alert.verdict is not None
     with transaction(dashboard) as connection:
