@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from infra.store.tables import AlertKind, AlertState, NoVerdictReason, VerdictState
+from infra.store.tables import AlertKind, AlertState, CameraTrouble, NoVerdictReason, VerdictState
 
 BadgeColor = Literal["blue", "orange", "gray"]
 
@@ -41,11 +41,21 @@ _KINDS = {
     AlertKind.DEFECT: "defect",
     AlertKind.DEAD_LETTERS: "dead letters",
     AlertKind.LEDGER_GAP: "frames missing",
+    AlertKind.CAMERA_HEALTH: "camera trouble",
 }
 _ABOUT_NO_VERDICT = {
     AlertKind.DEFECT: "The verdict behind this alert is no longer kept.",
     AlertKind.DEAD_LETTERS: "Too many frames cannot be judged, and the scorers have stopped; the frame below is one of them.",
     AlertKind.LEDGER_GAP: "Frames of this run were accepted and are not accounted for; `differline ledger` shows the books.",
+    AlertKind.CAMERA_HEALTH: "This alert is about the camera, not about a part.",
+}
+_TROUBLES = {
+    CameraTrouble.SILENT: "it sends no more frames, and nobody ended it",
+    CameraTrouble.FROZEN: "it sends the same picture again and again",
+    CameraTrouble.BLACK: "its pictures are black: light, lens cap, cable?",
+    CameraTrouble.OVER_EXPOSED: "its pictures are over-exposed: light, aperture, exposure time?",
+    CameraTrouble.CLOCK_AHEAD: "its clock is ahead of the bus's",
+    CameraTrouble.CLOCK_BEHIND: "its clock is behind the bus's, or all its frames wait equally long before they are sent",
 }
 _REASONS = {
     NoVerdictReason.UNKNOWN_PRODUCT: "the product is not known",
@@ -54,6 +64,7 @@ _REASONS = {
     NoVerdictReason.SCORE_NOT_FINITE: "the score is not a number",
     NoVerdictReason.BLACK: "the picture is black",
     NoVerdictReason.OVER_EXPOSED: "the picture is over-exposed",
+    NoVerdictReason.FROZEN: "the camera sends the same picture again and again",
     NoVerdictReason.LATE: "the frame came too late",
 }
 
@@ -82,6 +93,14 @@ def without_verdict(kind: str) -> str:
         return _ABOUT_NO_VERDICT[AlertKind(kind)]
     except ValueError:
         return "This dashboard does not know what this alert is about."
+
+
+def trouble(detail: str | None) -> str:
+    """Say what is wrong with a camera, in our own words."""
+    try:
+        return _TROUBLES[CameraTrouble(detail or "")]
+    except ValueError:
+        return "something that this dashboard does not know"
 
 
 def no_verdict_reason(reason: str | None) -> str:

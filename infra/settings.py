@@ -113,6 +113,20 @@ class Settings(BaseSettings):
         description="a frame that was captured longer ago when its scoring would begin is not scored: NO_VERDICT (late), in "
         "seconds by the camera's clock; unset: none is too late",
     )
+    frozen_after: int = Field(
+        5,
+        ge=0,
+        description="so many equal pictures of a camera in a row are believed, those after them are NO_VERDICT (frozen); "
+        "0: all are",
+    )
+    silent_after_s: float | None = Field(
+        60.0,
+        gt=0,
+        description="a camera that was not ended and sends nothing for so long raises an alert, in seconds; unset: none does",
+    )
+    clock_skew_s: float = Field(
+        5.0, gt=0, description="a camera whose clock is so far from the bus's raises an alert, in seconds"
+    )
     heatmap_sample: int = Field(
         50, ge=1, description="of the frames that are not DEFECT, one in this many gets a heatmap"
     )

@@ -5,7 +5,7 @@ import signal
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,10 +139,11 @@ def _send(
     from infra.archive import open_archive
     from infra.bus.connect import open_producer
     from infra.engines import running_engines
+    from infra.errors import TransientError
     from infra.frames import new_id
     from infra.monitoring import monitored
     from infra.store.connect import open_database
-    from infra.store.runs import report_accepted
+    from infra.store.runs import report_accepted, report_ended
     from infra.telemetry import configure_logging
     from ingest.claim_check import ClaimCheck
     from ingest.gateway import Camera, Gateway
@@ -168,7 +169,10 @@ def _send(
                     run=run,
                     watch=watch,
                 )
-                return gateway.send_all(pictures)
+                report = gateway.send_all(pictures)
+            with suppress(TransientError):  # the camera will be called silent, no more than that
+                report_ended(database, camera, run)
+            return report
         finally:
             producer.close()
             database.dispose()

@@ -118,6 +118,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from infra.live import LiveState
     from infra.store.connect import open_database
     from infra.telemetry import get_logger
+    from scorer.camera_health import CameraHealth
     from scorer.detector import DetectorError, choose_backend
     from scorer.gaps import GapAlarm
     from scorer.judge import Judge
@@ -153,6 +154,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         log=log,
         watch=ScorerWatch(settings.health_stale_s),
         gaps=GapAlarm(database, log),
+        health=CameraHealth(database, log, settings.silent_after_s, settings.clock_skew_s),
         stop=stop,
     )
 

@@ -21,6 +21,7 @@ from infra.settings import Settings
 from infra.store.results import Batch, DeadLetterRow, HeatmapRow, VerdictRow
 from infra.store.second_verdicts import SecondVerdict
 from infra.store.tables import NoVerdictReason, SecondSource, VerdictState
+from scorer.camera_health import Frozen
 from scorer.decode import DeadFrame, DecodedFrame
 from scorer.detector import Scores, score_together
 from scorer.models import LoadedModel, ModelShelf
@@ -92,9 +93,11 @@ class Judge:
     shadows: Shadows
     stages: StageSeconds = field(default_factory=StageSeconds)
     reservoir: Reservoir = field(init=False)
+    frozen: Frozen = field(init=False)
 
     def __post_init__(self) -> None:
         self.reservoir = Reservoir(self.settings.archive_per_hour)
+        self.frozen = Frozen(self.settings.frozen_after)
 
     def judge(self, scored: Sequence[Scored], dead: Sequence[DeadFrame]) -> Batch:
         """Put the rows of a batch together; the positions go to behind the last record of each partition.
@@ -187,8 +190,11 @@ class Judge:
         return judgements
 
     def _why_not(self, frame: DecodedFrame, model: LoadedModel | NoVerdictReason) -> NoVerdictReason | None:
+        frozen = self.frozen.looks_frozen(frame)  # of every frame, whatever else is wrong with it
         if frame.unusable is not None:
             return frame.unusable
+        if frozen:
+            return NoVerdictReason.FROZEN
         return model if isinstance(model, NoVerdictReason) else self._late(frame)
 
     def _late(self, frame: DecodedFrame) -> NoVerdictReason | None:

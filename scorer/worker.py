@@ -35,6 +35,7 @@ from infra.store.positions import Claim, claim
 from infra.store.results import Batch, Written, write_batch
 from infra.store.schema import prepare_days
 from scorer.batching import collect, slices
+from scorer.camera_health import CameraHealth
 from scorer.claim_check import fetch_from
 from scorer.decode import DeadFrame, DecodedFrame, Outcome, dead_frame, decode_record, decoding, products_of
 from scorer.gaps import GapAlarm
@@ -83,6 +84,7 @@ class Worker:
         log: Where events go.
         watch: Told what is done; metrics and health come from it.
         gaps: Looks for frames that are missing in the ledger.
+        health: Looks for cameras in trouble.
         stop: Set it, and the worker finishes its batch and returns.
     """
 
@@ -98,6 +100,7 @@ class Worker:
     log: FilteringBoundLogger
     watch: ScorerWatch
     gaps: GapAlarm
+    health: CameraHealth
     stop: threading.Event = field(default_factory=threading.Event)
     totals: Totals = field(default_factory=Totals)
     _claims: dict[Partition, Claim] = field(default_factory=dict)
@@ -154,6 +157,7 @@ class Worker:
         if self.watch.look_due():  # before the poll: where the bus is away now, no record is in hand
             self.watch.looked(len(self._claims), self.consumer.waiting(self._claims))
             self.gaps.look()
+            self.health.look()
         return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
 
     def _score(self, records: list[Record]) -> None:
@@ -176,6 +180,7 @@ class Worker:
         self.judge.stages.write += time.perf_counter() - writing
         self.watch.stored(batch, written, vars(self.judge.stages))
         self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
+        self._persist("watch cameras", lambda: self.health.saw((frame, found.reason) for frame, found in scored))
         self._show([frame for frame, _ in scored])
         self._count(written, batch, time.perf_counter() - started)
 

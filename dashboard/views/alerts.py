@@ -228,6 +228,8 @@ def _facts(alert: Alert) -> None:
     facts = {"camera": alert.camera or "—", "product": alert.product or "—", "kind": words.alert_kind(alert.kind)}
     if alert.run is not None:
         facts |= {"run": alert.run, "missing": f"{alert.missing:,}"}
+    if alert.kind == AlertKind.CAMERA_HEALTH:
+        facts |= {"trouble": words.trouble(alert.detail)}
     verdict = alert.verdict
     if verdict:
         facts |= {

@@ -35,6 +35,7 @@ class Alert:
         verdict: The verdict of its frame; None where the alert is not about one frame, or the verdict is no longer kept.
         run: The run with the gap, of a `ledger_gap`.
         missing: How many of its frames were missing, of a `ledger_gap`.
+        detail: What exactly; of `camera_health` a `CameraTrouble`.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Alert:
     verdict: Verdict | None
     run: str | None = None
     missing: int | None = None
+    detail: str | None = None
 
     @property
     def key(self) -> AlertKey:

@@ -24,3 +24,14 @@ def report_accepted(engine: sa.Engine, camera: str, run: str, accepted: int) -> 
                 },
             )
         )
+
+
+def report_ended(engine: sa.Engine, camera: str, run: str) -> None:
+    """Tell that a run is over because ingest ended it: its camera is not silent, it has nothing more to say.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    this = (camera_runs.c.camera == camera, camera_runs.c.run == run)
+    with transaction(engine) as connection:
+        connection.execute(sa.update(camera_runs).where(*this).values(ended_at=sa.func.clock_timestamp()))

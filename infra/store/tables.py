@@ -33,6 +33,7 @@ class NoVerdictReason(StrEnum):
     SCORE_NOT_FINITE = "score_not_finite"
     BLACK = "black"
     OVER_EXPOSED = "over_exposed"
+    FROZEN = "frozen"  # the same picture again and again
     LATE = "late"  # older than `late_after_s` when its scoring would have begun
 
 
@@ -75,6 +76,18 @@ class AlertKind(StrEnum):
     DEFECT = "defect"
     DEAD_LETTERS = "dead_letters"  # more frames in a minute cannot be judged than the limit allows
     LEDGER_GAP = "ledger_gap"
+    CAMERA_HEALTH = "camera_health"
+
+
+class CameraTrouble(StrEnum):
+    """What is wrong with a camera."""
+
+    SILENT = "silent"
+    FROZEN = "frozen"
+    BLACK = "black"
+    OVER_EXPOSED = "over_exposed"
+    CLOCK_AHEAD = "clock_ahead"
+    CLOCK_BEHIND = "clock_behind"
 
 
 class AlertState(StrEnum):
@@ -312,6 +325,7 @@ camera_runs = sa.Table(
         "missing", sa.BigInteger, sa.Computed("GREATEST(last_sequence + 1 - accounted, 0)", True), nullable=False
     ),
     sa.Column("missing_alerted", sa.BigInteger, nullable=False, server_default="0"),  # see infra/store/gaps.py
+    _time("ended_at", nullable=True),  # told by ingest, where it ended the run itself
     sa.PrimaryKeyConstraint("camera", "run"),
     sa.Index("camera_runs_gaps", "camera", "run", postgresql_where=sa.text("missing > missing_alerted")),
 )
@@ -339,10 +353,18 @@ alerts = sa.Table(
     _time("opened_at", default="clock_timestamp()"),
     sa.Column("run", sa.Text),  # of a ledger_gap, which is about no frame: its frame_id is ''
     sa.Column("missing", sa.BigInteger),  # of a ledger_gap: how many frames
+    sa.Column("detail", sa.Text),  # of camera_health: the trouble
     sa.CheckConstraint("state IN ('open', 'acknowledged')", name="alerts_state"),
     sa.Index("alerts_newest", sa.text("opened_at DESC"), sa.text("id DESC")),
     sa.Index("alerts_open", sa.text("opened_at DESC"), sa.text("id DESC"), postgresql_where=sa.text("state = 'open'")),
     sa.Index("alerts_frame", "frame_id", "camera"),
+    sa.Index(
+        "alerts_camera_health",
+        "camera",
+        "detail",
+        sa.text("opened_at DESC"),
+        postgresql_where=sa.text("kind = 'camera_health'"),
+    ),
     sa.Index("alerts_open_gaps", "camera", "run", postgresql_where=sa.text("kind = 'ledger_gap' AND state = 'open'")),
 )
 

@@ -15,6 +15,7 @@ from infra.errors import EngineError
 from infra.store import alerts as alert_store
 from infra.store.attempts import Attempt, unfinished, write_down
 from infra.store.audit import newest, verify
+from infra.store.camera_health import raise_trouble, silent_cameras
 from infra.store.connect import open_database, transaction
 from infra.store.curation import (
     NewDecision,
@@ -33,10 +34,10 @@ from infra.store.position_reset import reset_position
 from infra.store.positions import all_positions, claim, stored_positions
 from infra.store.promotions import promote, promotions_of, rollback, set_shadow
 from infra.store.results import write_batch
-from infra.store.runs import report_accepted
+from infra.store.runs import report_accepted, report_ended
 from infra.store.schema import migrate, prepare_days
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
-from infra.store.tables import FrameDecision, SecondSource, VerdictState, metadata
+from infra.store.tables import CameraTrouble, FrameDecision, SecondSource, VerdictState, metadata
 from infra.store.traces import read_trace
 from infra.store.verdicts import cameras, heatmap, verdict
 
@@ -112,6 +113,7 @@ def test_ingest_reports_what_was_accepted(line: sa.Engine, user_of: UserOf) -> N
     ingest = user_of("ingest")
     report_accepted(ingest, "cam", "run", 5)
     report_accepted(ingest, "other", "first", 1)
+    report_ended(ingest, "other", "first")
     ledger = read_ledger(line, lambda _: False)
     assert [(camera.camera, camera.waiting) for camera in ledger.cameras] == [("cam", 3), ("other", 1)]
 
@@ -139,6 +141,9 @@ def test_a_scorer_does_all_of_its_work(line: sa.Engine, user_of: UserOf) -> None
     (gap,) = untold_gaps(scorer)
     assert raise_gap_alert(scorer, gap)
     assert untold_gaps(scorer) == []
+    assert silent_cameras(scorer, timedelta(0)) != []
+    assert raise_trouble(scorer, "cam", CameraTrouble.SILENT, NOON, told_since=NOON)
+    assert not raise_trouble(scorer, "cam", CameraTrouble.SILENT, NOON, told_since=NOON)
     assert reset_position(scorer, FIRST, "m.weber", lambda _: 0).before == 6
     with line.connect() as connection:
         owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'verdicts_20270303'"
@@ -256,7 +261,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
 @pytest.mark.parametrize(
     ("service", "changeable"),
     [
-        ("ingest", {"camera_runs.accepted", "camera_runs.updated_at"}),
+        ("ingest", {"camera_runs.accepted", "camera_runs.ended_at", "camera_runs.updated_at"}),
         (
             "scorer",
             {

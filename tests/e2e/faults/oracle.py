@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from infra.store.tables import alerts, dead_letters, heatmaps, ledger_counts, outbox, positions, verdicts
+from infra.store.tables import AlertKind, alerts, dead_letters, heatmaps, ledger_counts, outbox, positions, verdicts
 
 SCORE_TOLERANCE = 1e-5  # relative: what else is in a batch changes the rounding of float32 products
 
@@ -89,7 +89,9 @@ def judge(
         judged = list(connection.execute(sa.select(verdicts)))
         dead = list(connection.execute(sa.select(dead_letters)))
         counted = {(r.camera, r.state, r.reason): r.frames for r in connection.execute(sa.select(ledger_counts))}
-        rows = {table.name: _keys(connection, table) for table in (heatmaps, alerts, outbox)}
+        rows = {table.name: _keys(connection, table) for table in (heatmaps, outbox)}
+        of_defects = sa.select(alerts.c.frame_id).where(alerts.c.kind == AlertKind.DEFECT)
+        rows["alerts"] = list(connection.scalars(of_defects))
         accounted_until = sum(connection.scalars(sa.select(sa.func.coalesce(positions.c.next_offset, 0))))
     expected = {frame.key: frame for frame in acknowledged}
     found = Counter([*((r.camera, r.frame_id) for r in judged), *((r.camera, r.frame_id) for r in dead)])

@@ -183,6 +183,7 @@ class Plant:
                 "dead_letters_per_minute": 1_000_000,
                 "batch_frames": 8,
                 "cpu_threads": 1,
+                "frozen_after": 0,  # few pictures are sent many times
                 **settings,
             },
         )
