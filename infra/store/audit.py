@@ -94,6 +94,11 @@ def alert_subject(alert_id: int) -> str:
     return f"alert {alert_id}"
 
 
+def product_subject(product: str) -> str:
+    """Return how a product is named in the log, where something is done to its pictures or to all of its models."""
+    return f"product {product}"
+
+
 def position_subject(topic: str, partition: int) -> str:
     """Return how the position of a partition is named in the log."""
     return f"position {topic}/{partition}"

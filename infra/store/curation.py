@@ -4,6 +4,7 @@ A decision is about a picture, by its SHA-256, for one product. It is never chan
 without one is open. Only pictures that the archive keeps can be decided about.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from infra.errors import CurationError
+from infra.store.audit import product_subject, record
 from infra.store.connect import transaction
 from infra.store.tables import FrameDecision, VerdictState, decisions, verdicts
 
@@ -117,6 +119,7 @@ def decide(engine: sa.Engine, made: Sequence[NewDecision]) -> int:
         ]
         if fresh:
             connection.execute(sa.insert(decisions), [asdict(each) for each in fresh])
+            _record(connection, fresh)
         return len(fresh)
 
 
@@ -243,6 +246,15 @@ def _newest(connection: sa.Connection, product: str, sha256: Collection[str] | N
         Decision(**{**each, "decision": FrameDecision(each["decision"])})
         for each in connection.execute(found).mappings()
     ]
+
+
+def _record(connection: sa.Connection, made: Sequence[NewDecision]) -> None:
+    """Put into the audit log who decided, a row for each product, person and decision; the reasons stand with the decisions."""
+    groups: dict[tuple[str, str, FrameDecision], list[str]] = defaultdict(list)
+    for each in made:
+        groups[each.product, each.who, each.decision].append(each.sha256)
+    for (product, who, decision), pictures in groups.items():
+        record(connection, who, decision, product_subject(product), detail={"sha256": pictures})
 
 
 def _with_its_run(made: NewDecision, before: Decision | None) -> NewDecision:

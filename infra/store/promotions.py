@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from infra.errors import PromotionError
+from infra.store.audit import product_subject, record
 from infra.store.connect import transaction
 from infra.store.models import REGISTERED, RegisteredModel, lock_product, put_in_force
 from infra.store.tables import ModelState, PromotionKind, models, promotions
@@ -156,7 +157,7 @@ def rollback(engine: sa.Engine, product: str, *, who: str, reason: str) -> Regis
         return model
 
 
-def set_shadow(engine: sa.Engine, product: str, version: int | None) -> None:
+def set_shadow(engine: sa.Engine, product: str, version: int | None, who: str) -> None:
     """Let a candidate score live frames beside the model in force, silently, instead of any other; None: let none.
 
     Raises:
@@ -167,11 +168,11 @@ def set_shadow(engine: sa.Engine, product: str, version: int | None) -> None:
         lock_product(connection, product)
         of_product = models.c.product == product
         connection.execute(sa.update(models).where(of_product, models.c.shadow).values(shadow=False))
-        if version is None:
-            return
-        candidate = (of_product, models.c.version == version, models.c.state == ModelState.CANDIDATE)
-        if connection.execute(sa.update(models).where(*candidate).values(shadow=True)).rowcount == 0:
-            raise PromotionError(f"{product} has no candidate of version {version}")
+        if version is not None:
+            candidate = (of_product, models.c.version == version, models.c.state == ModelState.CANDIDATE)
+            if connection.execute(sa.update(models).where(*candidate).values(shadow=True)).rowcount == 0:
+                raise PromotionError(f"{product} has no candidate of version {version}")
+        record(connection, who, "shadow", product_subject(product), detail={"version": version})
 
 
 def promotions_of(engine: sa.Engine, product: str, limit: int = 100) -> list[Promotion]:

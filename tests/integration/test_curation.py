@@ -13,6 +13,7 @@ from infra.errors import CurationError
 from infra.frames import sha256_hex
 from infra.pictures import encode_png
 from infra.settings import Settings
+from infra.store.audit import newest
 from infra.store.curation import NewDecision, decide, kept_frames, newest_decisions, open_frames
 from infra.store.models import register_in_force
 from infra.store.positions import claim
@@ -82,6 +83,8 @@ def test_a_decision_is_followed_and_never_overwritten(database: sa.Engine, curat
         ("open", "m.weber", "ask the shift lead", "cam", "a"),
     ]
     assert [row.run for row in rows] == ["cam/monday/2026-03-03"] * 3
+    audit = [(row.who, row.action, row.detail) for row in newest(database, 9, "product tile")]
+    assert audit == [("m.weber", decision, {"sha256": [picture]}) for decision in (OPEN, REJECTED, RELEASED)]
     assert [frame.sha256 for frame in open_frames(database, "tile")] == [picture]
 
 

@@ -90,7 +90,7 @@ def test_a_candidate_shadows_is_promoted_and_rolled_back_while_frames_flow(
     worker = line.worker(batch_frames=8)
     with running(worker), frames_flow(line):
         wait_for(judged_by(first, 0), 60)
-        set_shadow(database, PRODUCT, candidate.version)
+        set_shadow(database, PRODUCT, candidate.version, "m.weber")
         wait_for(lambda: seen_by(database, candidate.id).frames >= 5, 30)
         promote(database, PRODUCT, candidate.version, who="m.weber", reason="better")
         taken_s = wait_for(judged_by(candidate.id, 0), 30)

@@ -234,12 +234,12 @@ def test_one_candidate_at_most_is_in_shadow(database: sa.Engine, candidate: Mode
 
     same = NewModel(**{field.name: getattr(candidate, field.name, 1.0) for field in fields(NewModel)})
     register_candidate(database, same)
-    set_shadow(database, PRODUCT, 2)
+    set_shadow(database, PRODUCT, 2, "m.weber")
     assert shadows() == [2]
-    set_shadow(database, PRODUCT, 3)
+    set_shadow(database, PRODUCT, 3, "m.weber")
     assert shadows() == [3]
     with pytest.raises(PromotionError, match="no candidate of version 1"):
-        set_shadow(database, PRODUCT, 1)
+        set_shadow(database, PRODUCT, 1, "m.weber")
     assert shadows() == [3]
-    set_shadow(database, PRODUCT, None)
+    set_shadow(database, PRODUCT, None, "m.weber")
     assert shadows() == []

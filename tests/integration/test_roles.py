@@ -177,7 +177,7 @@ def test_a_trainer_curates_refits_promotes_and_replays(user_of: UserOf) -> None:
     assert products_of_pictures(trainer, ["ab" * 32]) == {}
     assert alert_store.opened_since(trainer, "defect", "tile", NOON - timedelta(days=10_000)) == 1
     candidate = register_candidate(trainer, replace(MODEL, attainable_rate=MODEL.false_alarm_rate))
-    set_shadow(trainer, "tile", candidate.version)
+    set_shadow(trainer, "tile", candidate.version, "m.weber")
     promote(trainer, "tile", candidate.version, who="m.weber", reason="new lamp")
     assert rollback(trainer, "tile", who="m.weber", reason="false alarms").version == 1
     assert len(promotions_of(trainer, "tile")) == 3

@@ -258,8 +258,8 @@ def shadow(
     """Let a candidate score live frames silently beside the model in force; without --version, let none."""
     from infra.store.promotions import set_shadow
 
-    with _life() as (_, database):
-        set_shadow(database, product, version)
+    with _life() as (settings, database):
+        set_shadow(database, product, version, settings.user)
     typer.echo(
         f"{product} version {version} scores in shadow" if version else f"no candidate of {product} is in shadow"
     )
