@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from infra.store.tables import AlertKind, AlertState, CameraTrouble, NoVerdictReason, VerdictState
+from infra.store.tables import AlertKind, AlertState, CameraTrouble, DriftCause, NoVerdictReason, VerdictState
 
 BadgeColor = Literal["blue", "orange", "gray"]
 
@@ -42,12 +42,14 @@ _KINDS = {
     AlertKind.DEAD_LETTERS: "dead letters",
     AlertKind.LEDGER_GAP: "frames missing",
     AlertKind.CAMERA_HEALTH: "camera trouble",
+    AlertKind.DRIFT: "drift",
 }
 _ABOUT_NO_VERDICT = {
     AlertKind.DEFECT: "The verdict behind this alert is no longer kept.",
     AlertKind.DEAD_LETTERS: "Too many frames cannot be judged, and the scorers have stopped; the frame below is one of them.",
     AlertKind.LEDGER_GAP: "Frames of this run were accepted and are not accounted for; `differline ledger` shows the books.",
     AlertKind.CAMERA_HEALTH: "This alert is about the camera, not about a part.",
+    AlertKind.DRIFT: "The verdict at which the drift was noticed is no longer kept.",
 }
 _TROUBLES = {
     CameraTrouble.SILENT: "it sends no more frames, and nobody ended it",
@@ -56,6 +58,20 @@ _TROUBLES = {
     CameraTrouble.OVER_EXPOSED: "its pictures are over-exposed: light, aperture, exposure time?",
     CameraTrouble.CLOCK_AHEAD: "its clock is ahead of the bus's",
     CameraTrouble.CLOCK_BEHIND: "its clock is behind the bus's, or all its frames wait equally long before they are sent",
+}
+_CAUSES = {
+    DriftCause.LENS_OR_LIGHT: "lens or light",
+    DriftCause.PRODUCT: "product",
+}
+_ABOUT_CAUSE = {
+    DriftCause.LENS_OR_LIGHT: (
+        "Lens or light: pictures of this camera are no longer as sharp, bright or contrasty as they were. Look there first; "
+        "if it is meant to stay so, the model is due for a refit."
+    ),
+    DriftCause.PRODUCT: (
+        "Product: scores of this product are no longer as they were at calibration, and its pictures are as sharp, bright and "
+        "contrasty as before. The model is due for a refit."
+    ),
 }
 _REASONS = {
     NoVerdictReason.UNKNOWN_PRODUCT: "the product is not known",
@@ -85,6 +101,38 @@ def alert_kind(kind: str) -> str:
         return _KINDS[AlertKind(kind)]
     except ValueError:
         return "of a kind that this dashboard does not know"
+
+
+def drift_cause(cause: str | None) -> str:
+    """Say where to look first, in our own words."""
+    try:
+        return _CAUSES[DriftCause(cause or "")]
+    except ValueError:
+        return "of a cause that this dashboard does not know"
+
+
+def about_drift(cause: str | None) -> str:
+    """Say what has drifted, and what follows."""
+    try:
+        return _ABOUT_CAUSE[DriftCause(cause or "")]
+    except ValueError:
+        return "This dashboard does not know what has drifted."
+
+
+def alert_about(kind: str, detail: str | None) -> str:
+    """Say what an alert is about, and what exactly, where it says so."""
+    said = alert_kind(kind)
+    if detail is None:
+        return said
+    return f"{said}: {drift_cause(detail) if kind == AlertKind.DRIFT else trouble_name(detail)}"
+
+
+def trouble_name(detail: str) -> str:
+    """Name what is wrong with a camera, in a word or two of our own."""
+    try:
+        return CameraTrouble(detail).replace("_", " ")
+    except ValueError:
+        return "something that this dashboard does not know"
 
 
 def without_verdict(kind: str) -> str:

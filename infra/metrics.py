@@ -174,6 +174,15 @@ SCORER_AWAY = Metric(
     "1 while the scorer waits for a `server`, `database` or `bus`, that does not answer.",
     ("server",),
 )
+SCORER_DRIFT = Metric(
+    "differline_scorer_drift_log10_wealth",
+    Service.SCORER,
+    Kind.GAUGE,
+    "powers of ten",
+    "How strongly a camera's frames of a product speak against no drift, by `kind`: score or quality; 2 and above has alarmed. "
+    "Shown by the scorers that judge the camera, as of their last look, for 500 cameras and products at most.",
+    ("camera", "product", "kind"),
+)
 
 RELAY_PUBLISHED = Metric(
     "differline_relay_published_messages_total",
@@ -213,6 +222,7 @@ METRICS: tuple[Metric, ...] = (
     SCORER_PARTITIONS,
     SCORER_FENCED,
     SCORER_AWAY,
+    SCORER_DRIFT,
     RELAY_PUBLISHED,
     RELAY_WAITING,
     RELAY_OLDEST,

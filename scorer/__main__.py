@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _MOST_DECODE_THREADS = 8  # unless the setting says otherwise
 
 app = typer.Typer(add_completion=False, help="Judge the frames on the bus.")
+drift_app = typer.Typer(
+    add_completion=False, help="Show how far scores and pictures have drifted; exit 1 if there is an alarm."
+)
 export_app = typer.Typer(add_completion=False, help="Write a model as ONNX, if it scores there as it does here.")
 
 
@@ -58,6 +61,26 @@ def score(
             worker.close()
     stages = {f"{stage}_s": round(seconds, 3) for stage, seconds in vars(worker.judge.stages).items()}
     get_logger("scorer").info("scorer.ended", **vars(totals), **stages)
+
+
+@drift_app.command()
+def drift(
+    product: Annotated[str | None, typer.Option(help="Only this product.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show, per camera and product, how far scores and pictures have drifted; exit code 1 if there is an alarm."""
+    from infra.engines import running_engines
+    from infra.settings import load_settings
+    from infra.store.connect import open_database
+    from scorer.drift_report import drift_json, drift_report, drift_table
+
+    settings = load_settings()
+    with running_engines(settings) as engines:
+        database = open_database(engines.database_url, pool_size=1)
+        lines = drift_report(database, product)
+        database.dispose()
+    typer.echo(drift_json(lines) if as_json else drift_table(lines))
+    raise typer.Exit(1 if any(line.alarm for line in lines) else 0)
 
 
 @export_app.command()
@@ -120,6 +143,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from infra.telemetry import get_logger
     from scorer.camera_health import CameraHealth
     from scorer.detector import DetectorError, choose_backend
+    from scorer.drift import DriftAlarm
     from scorer.gaps import GapAlarm
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
@@ -140,6 +164,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     except DetectorError as error:
         raise SettingsError(str(error)) from error
     load = ArtifactLoader(device, settings.extractor, settings.extractor_seed, arithmetic, backend=settings.backend)
+    watch = ScorerWatch(settings.health_stale_s)
     shelf = ModelShelf(database, load, log, settings.models_in_memory)
     return Worker(
         name=name,
@@ -152,9 +177,10 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         trials=Trials(database, name),
         clock=utc_now,
         log=log,
-        watch=ScorerWatch(settings.health_stale_s),
+        watch=watch,
         gaps=GapAlarm(database, log),
         health=CameraHealth(database, log, settings.silent_after_s, settings.clock_skew_s),
+        drift=DriftAlarm(database, log, watch.drifts, utc_now),
         stop=stop,
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from infra.bus import Record
 from infra.errors import BadFrameError, DeadLetterReason
 from infra.frames import FrameMessage, FrameTraces, from_headers, readable_headers, sha256_hex, traces
+from infra.picture_quality import PictureQuality, picture_quality
 from infra.pictures import RgbPicture, decode
 from infra.store.tables import NoVerdictReason
 from scorer.claim_check import Fetch, fetch_nothing
@@ -33,6 +34,7 @@ class DecodedFrame:
         sha256: SHA-256 of the encoded picture, checked.
         picture: (H, W, 3) uint8 RGB.
         unusable: Why this picture cannot be judged; None for one that can.
+        quality: How sharp, bright and contrasty it is.
         decode_s: Seconds spent on it.
     """
 
@@ -41,6 +43,7 @@ class DecodedFrame:
     sha256: str
     picture: RgbPicture
     unusable: NoVerdictReason | None
+    quality: PictureQuality
     decode_s: float
 
 
@@ -86,7 +89,8 @@ def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing)
         picture = decode(message.body, max_pixels)
     except BadFrameError as error:
         return dead_frame(record, error.reason, error.detail)
-    return DecodedFrame(record, message, digest, picture, unusable(picture), time.perf_counter() - started)
+    reason, quality = unusable(picture), picture_quality(picture)
+    return DecodedFrame(record, message, digest, picture, reason, quality, time.perf_counter() - started)
 
 
 @contextmanager

@@ -255,6 +255,9 @@ class Judge:
             archive_ref=self.archive.write(message.body) if kept else None,
             decode_ms=1000 * frame.decode_s,
             score_ms=judgement.score_ms,
+            focus=frame.quality.focus,
+            brightness=frame.quality.brightness,
+            contrast=frame.quality.contrast,
         )
 
     def _dead_letter_row(self, frame: DeadFrame) -> DeadLetterRow:

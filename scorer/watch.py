@@ -10,6 +10,7 @@ from infra.metrics import (
     SCORER_AWAY,
     SCORER_BATCH,
     SCORER_DEAD_LETTERS,
+    SCORER_DRIFT,
     SCORER_DUPLICATES,
     SCORER_FENCED,
     SCORER_FRAMES,
@@ -21,11 +22,13 @@ from infra.metrics import (
     Service,
 )
 from infra.monitoring import Freshness
+from infra.store.drift import DriftRow
 from infra.store.results import Batch, Written
 from infra.store.tables import VerdictState
 
 LOOK_EVERY_S = 5.0
 _DATABASE, _BUS = "database", "bus"
+_MOST_DRIFTS = 1000  # series of the gauge: cameras and products are named by whoever sends frames
 
 
 class ScorerWatch:
@@ -45,6 +48,7 @@ class ScorerWatch:
         self._monotonic = monotonic
         self._next_look = 0.0
         self._stages: dict[str, float] = {}
+        self._drifts: set[tuple[str, str, str]] = set()
         for state in VerdictState:
             self.metrics.count(SCORER_FRAMES, 0, state=state)  # a rate begins at the first frame, not behind it
         self.server_back()
@@ -90,6 +94,13 @@ class ScorerWatch:
         for stage, seconds in stage_seconds.items():
             self.metrics.count(SCORER_STAGE, seconds - self._stages.get(stage, 0.0), stage=stage)
             self._stages[stage] = seconds
+
+    def drifts(self, row: DriftRow) -> None:
+        """Show a drift state that has moved on; beyond a bound no further camera and product is shown."""
+        key = (row.camera, row.product, str(row.kind))
+        if key in self._drifts or len(self._drifts) < _MOST_DRIFTS:
+            self._drifts.add(key)
+            self.metrics.show(SCORER_DRIFT, row.wealth, camera=row.camera, product=row.product, kind=row.kind)
 
     def fenced(self) -> None:
         """Count a batch that another scorer's claim rolled back."""

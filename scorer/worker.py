@@ -38,6 +38,7 @@ from scorer.batching import collect, slices
 from scorer.camera_health import CameraHealth
 from scorer.claim_check import fetch_from
 from scorer.decode import DeadFrame, DecodedFrame, Outcome, dead_frame, decode_record, decoding, products_of
+from scorer.drift import DriftAlarm
 from scorer.gaps import GapAlarm
 from scorer.judge import Judge, Scored
 from scorer.trials import MOST_ATTEMPTS, Trials
@@ -85,6 +86,7 @@ class Worker:
         watch: Told what is done; metrics and health come from it.
         gaps: Looks for frames that are missing in the ledger.
         health: Looks for cameras in trouble.
+        drift: Tests whether scores and pictures are still as they were.
         stop: Set it, and the worker finishes its batch and returns.
     """
 
@@ -101,6 +103,7 @@ class Worker:
     watch: ScorerWatch
     gaps: GapAlarm
     health: CameraHealth
+    drift: DriftAlarm
     stop: threading.Event = field(default_factory=threading.Event)
     totals: Totals = field(default_factory=Totals)
     _claims: dict[Partition, Claim] = field(default_factory=dict)
@@ -158,6 +161,7 @@ class Worker:
             self.watch.looked(len(self._claims), self.consumer.waiting(self._claims))
             self.gaps.look()
             self.health.look()
+            self.drift.look()
         return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
 
     def _score(self, records: list[Record]) -> None:
@@ -179,6 +183,7 @@ class Worker:
             raise
         self.judge.stages.write += time.perf_counter() - writing
         self.watch.stored(batch, written, vars(self.judge.stages))
+        self.drift.saw(row.camera for row in batch.verdicts)
         self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
         self._persist("watch cameras", lambda: self.health.saw((frame, found.reason) for frame, found in scored))
         self._show([frame for frame, _ in scored])

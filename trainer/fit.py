@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from infra.errors import TrainingSetError
+from infra.picture_quality import picture_quality
 from scorer.detector import (
     ArtifactHashes,
     Calibration,
@@ -147,6 +148,7 @@ def fit(
         training_sha256=tuple(picture.sha256 for picture in training.pictures),
         calibration_sha256=tuple(picture.sha256 for picture in held_out.pictures),
         calibration_scores=calibration.scores,
+        calibration_quality=tuple(picture_quality(picture) for (picture,) in held_out.chunks(1)),
         false_alarm_rate=false_alarm_rate,
         threshold=calibration.threshold,
         heat_scale=1.0,

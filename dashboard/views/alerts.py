@@ -97,7 +97,7 @@ def _table(found: list[Alert], *, with_state: bool) -> None:
     rows = pd.DataFrame(
         {
             "time": [alert.opened_at.astimezone(zone).replace(tzinfo=None) for alert in found],
-            "about": [words.alert_kind(alert.kind) for alert in found],
+            "about": [words.alert_about(alert.kind, alert.detail) for alert in found],
             "camera": [alert.camera for alert in found],
             "part": [alert.verdict.part_id if alert.verdict else None for alert in found],
             "score": [alert.verdict.score if alert.verdict else None for alert in found],
@@ -159,6 +159,8 @@ def _detail() -> None:
             return
         alert, actions = found
         _heading(alert)
+        if alert.kind == AlertKind.DRIFT:
+            st.caption(words.about_drift(alert.detail))
         if alert.verdict is None:
             st.caption(words.without_verdict(alert.kind))
         else:
@@ -225,7 +227,11 @@ def _legend(strength: float) -> None:
 
 def _facts(alert: Alert) -> None:
     zone = words.time_zone()
-    facts = {"camera": alert.camera or "—", "product": alert.product or "—", "kind": words.alert_kind(alert.kind)}
+    facts = {
+        "camera": alert.camera or "—",
+        "product": alert.product or "—",
+        "kind": words.alert_about(alert.kind, alert.detail),
+    }
     if alert.run is not None:
         facts |= {"run": alert.run, "missing": f"{alert.missing:,}"}
     if alert.kind == AlertKind.CAMERA_HEALTH:

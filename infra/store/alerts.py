@@ -35,7 +35,7 @@ class Alert:
         verdict: The verdict of its frame; None where the alert is not about one frame, or the verdict is no longer kept.
         run: The run with the gap, of a `ledger_gap`.
         missing: How many of its frames were missing, of a `ledger_gap`.
-        detail: What exactly; of `camera_health` a `CameraTrouble`.
+        detail: What exactly; of `camera_health` a `CameraTrouble`, of `drift` a `DriftCause`: where to look first.
     """
 
     id: int

@@ -55,6 +55,9 @@ class VerdictRow:
     archive_ref: str | None
     decode_ms: float | None
     score_ms: float | None
+    focus: float | None = None
+    brightness: float | None = None
+    contrast: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

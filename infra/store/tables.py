@@ -77,6 +77,7 @@ class AlertKind(StrEnum):
     DEAD_LETTERS = "dead_letters"  # more frames in a minute cannot be judged than the limit allows
     LEDGER_GAP = "ledger_gap"
     CAMERA_HEALTH = "camera_health"
+    DRIFT = "drift"
 
 
 class CameraTrouble(StrEnum):
@@ -95,6 +96,20 @@ class AlertState(StrEnum):
 
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
+
+
+class DriftKind(StrEnum):
+    """What is watched for drift: the scores, or the quality of the pictures."""
+
+    SCORE = "score"
+    QUALITY = "quality"
+
+
+class DriftCause(StrEnum):
+    """Where to look first. Worse pictures change the scores, too: the product is the cause where pictures are as before."""
+
+    LENS_OR_LIGHT = "lens_or_light"
+    PRODUCT = "product"
 
 
 def _time(name: str, *, nullable: bool = False, default: str | None = None) -> sa.Column[object]:
@@ -132,6 +147,9 @@ verdicts = sa.Table(
     sa.Column("archive_ref", sa.Text),  # the picture in the archive, where it is kept
     sa.Column("decode_ms", sa.REAL),
     sa.Column("score_ms", sa.REAL),  # this frame's share of its batch
+    sa.Column("focus", sa.REAL),  # these three: see infra/picture_quality.py
+    sa.Column("brightness", sa.REAL),
+    sa.Column("contrast", sa.REAL),
     sa.PrimaryKeyConstraint("received_at", "camera", "frame_id"),
     sa.CheckConstraint("state IN ('GOOD', 'DEFECT', 'NO_VERDICT')", name="verdicts_state"),
     sa.CheckConstraint("(state = 'NO_VERDICT') = (reason IS NOT NULL)", name="verdicts_reason"),
@@ -353,7 +371,7 @@ alerts = sa.Table(
     _time("opened_at", default="clock_timestamp()"),
     sa.Column("run", sa.Text),  # of a ledger_gap, which is about no frame: its frame_id is ''
     sa.Column("missing", sa.BigInteger),  # of a ledger_gap: how many frames
-    sa.Column("detail", sa.Text),  # of camera_health: the trouble
+    sa.Column("detail", sa.Text),  # of camera_health: a CameraTrouble; of a drift: a DriftCause
     sa.CheckConstraint("state IN ('open', 'acknowledged')", name="alerts_state"),
     sa.Index("alerts_newest", sa.text("opened_at DESC"), sa.text("id DESC")),
     sa.Index("alerts_open", sa.text("opened_at DESC"), sa.text("id DESC"), postgresql_where=sa.text("state = 'open'")),
@@ -366,6 +384,25 @@ alerts = sa.Table(
         postgresql_where=sa.text("kind = 'camera_health'"),
     ),
     sa.Index("alerts_open_gaps", "camera", "run", postgresql_where=sa.text("kind = 'ledger_gap' AND state = 'open'")),
+)
+
+drift_states = sa.Table(  # what the drift tests remember of each camera and product; see scorer/drift.py
+    "drift_states",
+    metadata,
+    sa.Column("camera", sa.Text, nullable=False),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("model_id", sa.BigInteger, sa.ForeignKey("models.id")),  # whose calibration it is compared with
+    sa.Column("state", postgresql.JSONB, nullable=False),
+    _time("cursor_at"),  # received_at and bus_offset of the camera's last verdict that was looked at;
+    sa.Column("cursor_offset", sa.BigInteger, nullable=False),  # the same in all rows of a camera
+    sa.Column("parts", sa.BigInteger, nullable=False),  # values that were tested
+    sa.Column("wealth", sa.Double, nullable=False),  # decimal logarithm of what an initial 1 has become
+    _time("alarmed_at", nullable=True),
+    sa.Column("alert_id", sa.BigInteger),  # of the alarm; once it is acknowledged, the state begins anew
+    _time("updated_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("camera", "product", "kind"),
+    sa.CheckConstraint("kind IN ('score', 'quality')", name="drift_states_kind"),
 )
 
 alert_actions = sa.Table(  # appended to, never changed

@@ -208,7 +208,8 @@ class DriftTest:
             raise CalibrationError("no calibration values")
         self._seed = seed.encode()
         self._limit = math.inf if limit is None else limit
-        self._values, self._tie_breaks = self._in_order(values)
+        self._values = np.sort(values)
+        self._ties: dict[int, Floats] = {}
         ends, sizes = gap_ends(len(values))
         self._ends = ends
         self.state = state or DriftState(0, sizes, first_stakes())
@@ -244,17 +245,17 @@ class DriftTest:
     def _p_value(self, value: float) -> float:
         tie_break, share = _uniforms(self._seed, b"value", self.state.count)
         low, high = np.searchsorted(self._values, value, "left"), np.searchsorted(self._values, value, "right")
-        place = low + np.searchsorted(self._tie_breaks[low:high], tie_break)
+        place = low if low == high else low + np.searchsorted(self._tie_breaks(int(low), int(high)), tie_break)
         gap = np.asarray(np.searchsorted(self._ends, place), dtype=np.int64)
         p_value = smoothed_p_values(self.state.counts, gap, np.asarray(share))
         self.state.counts[gap] += 1
         return float(p_value)
 
-    def _in_order(self, values: Floats) -> tuple[Floats, Floats]:
-        """Sort values; equal ones get an order of chance, which a part of the same value has its place in."""
-        tie_breaks = np.array([_uniforms(self._seed, b"reference", index)[0] for index in range(len(values))])
-        order = np.lexsort((tie_breaks, np.sort(values)))
-        return np.sort(values), tie_breaks[order]
+    def _tie_breaks(self, low: int, high: int) -> Floats:
+        """Numbers of chance that put equal calibration values in order, where a part of the same value has its place, too."""
+        if low not in self._ties:
+            self._ties[low] = np.sort([_uniforms(self._seed, b"reference", index)[0] for index in range(low, high)])
+        return self._ties[low]
 
 
 def gap_ends(count: int) -> tuple[Integers, Integers]:

@@ -13,8 +13,13 @@ from scorer.detector.fusion import Fusion
 from scorer.detector.local import LocalSpec
 from scorer.detector.views import ViewPlan
 
-FORMAT_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)  # 1 knows no local model and no weights of its own, 2 no early exit
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (
+    1,
+    2,
+    3,
+    4,
+)  # 1 knows no local model and no weights of its own, 2 no early exit, 3 no picture quality
 _LIBRARIES = ("torch", "torchvision", "FrEIA", "numpy", "opencv-python-headless", "safetensors")
 
 
@@ -64,6 +69,7 @@ class Manifest(BaseModel):
         training_sha256: SHA-256 of each training picture's file (of its pixels, where it never was a file).
         calibration_sha256: The same of the calibration pictures.
         calibration_scores: Their scores, in that order.
+        calibration_quality: Their focus, brightness and contrast, in that order; empty in manifests of before version 4.
         false_alarm_rate: The rate asked for.
         threshold: A score above it is a defect.
         heat_scale: Hottest heatmap pixel on held-out defect-free pictures: 1.0 on the colour scale.
@@ -92,6 +98,7 @@ class Manifest(BaseModel):
     training_sha256: tuple[str, ...]
     calibration_sha256: tuple[str, ...]
     calibration_scores: tuple[float, ...]
+    calibration_quality: tuple[tuple[float, float, float], ...] = ()
     false_alarm_rate: float
     threshold: float
     heat_scale: float = Field(gt=0)

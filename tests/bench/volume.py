@@ -65,6 +65,9 @@ def row_of(offset: int, partition: int, model_id: int, run: str) -> VerdictRow:
         archive_ref=None,
         decode_ms=1.5,
         score_ms=12.5,
+        focus=4.93,
+        brightness=67.2,
+        contrast=33.6,
     )
 
 

@@ -6,16 +6,20 @@ from importlib.resources import files
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config
 
 from infra.store import verdicts as verdict_store
+from infra.store.drift import drift_rows
 from infra.store.gaps import Gap, untold_gaps
+from infra.store.ledger import Accounted, count
 from infra.store.outbox import DeadLetter, PublishedVerdict, outbox_turn
 from infra.store.positions import claim
 from infra.store.results import write_batch
 from infra.store.schema import migrate
 from infra.store.tables import ensure_day_partitions
+from scorer.drift import DriftAlarm
 
 from .rows import FIRST, NOON, batch, heat_of, unjudged
 
@@ -150,3 +154,17 @@ def test_revision_0005_finds_the_gaps_that_were_there_before_it(of_0003: sa.Engi
         connection.execute(sa.text(runs))
     migrate(of_0003, NOON)
     assert untold_gaps(of_0003) == [Gap("a", "r", 2)]
+
+
+def test_verdicts_of_before_revision_0009_have_no_quality_and_are_looked_at_all_the_same(of_0003: sa.Engine) -> None:
+    migrate(of_0003, NOON)
+    DriftAlarm(of_0003, structlog.get_logger(), lambda _: None, lambda: NOON).look()
+    assert drift_rows(of_0003) == []  # the ledger knows no camera yet
+    write_as_before(of_0003, (LATE, "a", "8"))  # a scorer of before, beside a new one
+    watching = DriftAlarm(of_0003, structlog.get_logger(), lambda _: None, lambda: NOON)
+    with of_0003.begin() as connection:
+        count(connection, [Accounted("a", "NO_VERDICT", "black", None, None)])
+    watching.look()
+    assert [(row.camera, row.product, row.kind, row.parts) for row in drift_rows(of_0003)] == [
+        ("a", "tile", "quality", 0)
+    ]

@@ -9,6 +9,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from infra.engines import Engines
 from infra.errors import EngineError
@@ -26,6 +27,7 @@ from infra.store.curation import (
     products_with_decisions,
 )
 from infra.store.dead_letters import raise_limit_alert
+from infra.store.drift import SeenVerdict, camera_turn, drift_rows, refits_due
 from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
 from infra.store.models import known_products, models_in_force, register_candidate, register_in_force
@@ -37,9 +39,11 @@ from infra.store.results import write_batch
 from infra.store.runs import report_accepted, report_ended
 from infra.store.schema import migrate, prepare_days
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
-from infra.store.tables import CameraTrouble, FrameDecision, SecondSource, VerdictState, metadata
+from infra.store.tables import CameraTrouble, DriftCause, FrameDecision, SecondSource, VerdictState, metadata
 from infra.store.traces import read_trace
 from infra.store.verdicts import cameras, heatmap, verdict
+from scorer.drift import DriftAlarm
+from scorer.drift_report import drift_report
 
 from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged
 
@@ -144,10 +148,23 @@ def test_a_scorer_does_all_of_its_work(line: sa.Engine, user_of: UserOf) -> None
     assert silent_cameras(scorer, timedelta(0)) != []
     assert raise_trouble(scorer, "cam", CameraTrouble.SILENT, NOON, told_since=NOON)
     assert not raise_trouble(scorer, "cam", CameraTrouble.SILENT, NOON, told_since=NOON)
+    look_for_drift(scorer)
+    assert {(row.product, row.kind, row.parts) for row in drift_rows(line)} == {("tile", "quality", 0)}
     assert reset_position(scorer, FIRST, "m.weber", lambda _: 0).before == 6
     with line.connect() as connection:
         owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'verdicts_20270303'"
         assert connection.scalar(sa.text(owner)) == "differline_migrator"
+
+
+def look_for_drift(scorer: sa.Engine) -> None:
+    """All that a scorer does about drift, an alert too."""
+    DriftAlarm(scorer, structlog.get_logger(), lambda _: None, lambda: NOON).look()
+    with camera_turn(scorer, "cam") as turn:
+        assert turn is not None
+        assert len(turn.rows()) == 1
+        seen = SeenVerdict(NOON, 0, "good", "tile", None, "GOOD", None, None, None, None, None)
+        alert = turn.open_alert(seen, DriftCause.PRODUCT)
+        turn.say_cause(alert, DriftCause.LENS_OR_LIGHT)
 
 
 def test_the_relay_publishes_and_takes_out(line: sa.Engine, user_of: UserOf) -> None:
@@ -164,6 +181,7 @@ def test_the_relay_publishes_and_takes_out(line: sa.Engine, user_of: UserOf) -> 
 def test_a_trainer_registers_a_model(line: sa.Engine, user_of: UserOf) -> None:
     trainer = user_of("trainer")
     assert register_in_force(trainer, MODEL).version == 2
+    assert refits_due(trainer) == []
     assert models_in_force(line)["tile"].version == 2
 
 
@@ -227,6 +245,7 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
     with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
         reset_position(dashboard, FIRST, "supervisor", lambda _: 0)
     assert read_ledger(dashboard, lambda _: True).accounted == 3
+    assert drift_report(dashboard) == []
 
 
 @pytest.mark.parametrize("service", RUNTIME)
@@ -279,6 +298,16 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
                 "camera_runs.accounted",
                 "camera_runs.missing_alerted",
                 "camera_runs.updated_at",
+                "alerts.detail",
+                "drift_states.model_id",
+                "drift_states.state",
+                "drift_states.cursor_at",
+                "drift_states.cursor_offset",
+                "drift_states.parts",
+                "drift_states.wealth",
+                "drift_states.alarmed_at",
+                "drift_states.alert_id",
+                "drift_states.updated_at",
             },
         ),
         ("relay", set()),
@@ -311,6 +340,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
                 "audit_log",
                 "camera_runs",
                 "dead_letters",
+                "drift_states",
                 "heatmaps",
                 "ledger_counts",
                 "outbox",
@@ -340,7 +370,7 @@ def test_each_service_adds_to_its_own_tables_only(
         ("scorer", "INSERT INTO dead_letters (committed_at) SELECT now() WHERE false"),
         ("scorer", "INSERT INTO alerts (state) SELECT 'acknowledged' WHERE false"),
         ("scorer", "INSERT INTO outbox (txid) SELECT 1 WHERE false"),
-        ("scorer", "SELECT score FROM verdicts"),
+        ("scorer", "SELECT job_id FROM verdicts"),
         ("scorer", "SELECT camera FROM heatmaps"),
         ("scorer", "SELECT who FROM alert_actions"),
         ("scorer", "SELECT frame_id FROM alerts"),

@@ -294,3 +294,19 @@ def test_the_alerts_page_recovers_as_a_whole(store: FakeStore) -> None:
     page.run()
     assert not page.warning
     assert "frame-1" in texts(page)
+
+
+@pytest.mark.parametrize(
+    ("cause", "said", "what"),
+    [("lens_or_light", "drift: lens or light", "Lens or light:"), ("product", "drift: product", "Product:")],
+)
+def test_an_alert_of_drift_says_where_to_look_above_its_frame(
+    store: FakeStore, cause: str, said: str, what: str
+) -> None:
+    store.alerts = [replace(alert_of(7), kind="drift", detail=cause)]
+    page = alerts_page("7").run()
+    assert not page.exception
+    assert what in marked_up(page)
+    assert said in texts(page)
+    assert page.dataframe[0].value["about"].tolist() == [said]
+    assert "frame-1" in texts(page)

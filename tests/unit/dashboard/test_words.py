@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dashboard import words
-from infra.store.tables import AlertKind, AlertState, NoVerdictReason, VerdictState
+from infra.store.tables import AlertKind, AlertState, CameraTrouble, DriftCause, NoVerdictReason, VerdictState
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,20 @@ def test_a_kind_that_is_not_known_is_never_repeated_as_markup() -> None:
     assert words.without_verdict("**later**") == "This dashboard does not know what this alert is about."
 
 
+@pytest.mark.parametrize("cause", list(DriftCause))
+def test_every_cause_of_a_drift_is_said_in_our_own_words(cause: DriftCause) -> None:
+    assert "does not know" not in words.drift_cause(cause.value) + words.about_drift(cause.value)
+    assert words.alert_about("drift", cause.value) == f"drift: {words.drift_cause(cause.value)}"
+    assert "_" not in words.alert_about("drift", cause.value)
+
+
+def test_an_alert_without_a_cause_is_said_by_its_kind_and_a_strange_one_never_as_markup() -> None:
+    assert words.alert_about("defect", None) == "defect"
+    for said in (words.alert_about("drift", "**later**"), words.about_drift("**later**"), words.about_drift(None)):
+        assert "does not know" in said
+        assert "**" not in said
+
+
 @pytest.mark.parametrize("reason", list(NoVerdictReason))
 def test_every_reason_is_said_in_our_own_words(reason: NoVerdictReason) -> None:
     assert "does not know" not in words.no_verdict_reason(reason.value)
@@ -63,3 +77,15 @@ def test_a_reason_that_is_not_known_is_never_repeated_as_markup(reason: str | No
 
 def test_numbers_have_four_digits_or_a_dash() -> None:
     assert [words.number(value) for value in (None, 21.0, -812.3456, 0.00621)] == ["—", "21", "-812.3", "0.00621"]
+
+
+@pytest.mark.parametrize("trouble", list(CameraTrouble))
+def test_every_trouble_of_a_camera_is_said_in_our_own_words(trouble: CameraTrouble) -> None:
+    assert "does not know" not in words.trouble(trouble.value) + words.alert_about("camera_health", trouble.value)
+    assert "_" not in words.trouble(trouble.value) + words.alert_about("camera_health", trouble.value)
+
+
+def test_a_trouble_of_a_later_release_is_said_to_be_unknown() -> None:
+    said = words.alert_about("camera_health", "<b>stolen</b>")
+    assert said == "camera trouble: something that this dashboard does not know"
+    assert "does not know" in words.trouble("<b>stolen</b>")

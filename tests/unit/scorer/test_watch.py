@@ -5,7 +5,9 @@ from prometheus_client import generate_latest
 
 from infra.bus import Partition
 from infra.errors import BusAwayError, DatabaseAwayError, TransientError
+from infra.store.drift import DriftRow
 from infra.store.results import Batch, DeadLetterRow, VerdictRow, Written
+from infra.store.tables import DriftKind
 from scorer.watch import LOOK_EVERY_S, ScorerWatch
 
 NOON = datetime(2025, 5, 5, 12, tzinfo=UTC)
@@ -56,6 +58,26 @@ def test_a_committed_batch_is_counted_once(watch: ScorerWatch) -> None:
     assert value(watch, "differline_scorer_duplicate_frames_total") == 1
     assert value(watch, "differline_scorer_batch_frames_sum") == 5
     assert value(watch, 'differline_scorer_stage_seconds_total{stage="decode"}') == 0.75
+
+
+def drift(camera: str, wealth: float, kind: DriftKind = DriftKind.SCORE) -> DriftRow:
+    return DriftRow(camera, "tile", kind, 1, {}, 9, wealth, None, None)
+
+
+def test_drift_is_shown_by_camera_product_and_kind_and_newer_values_replace_older_ones(watch: ScorerWatch) -> None:
+    watch.drifts(drift("a", 1.5))
+    watch.drifts(drift("a", 0.25, DriftKind.QUALITY))
+    watch.drifts(drift("a", 2.5))
+    assert value(watch, 'differline_scorer_drift_log10_wealth{camera="a",kind="score",product="tile"}') == 2.5
+    assert value(watch, 'differline_scorer_drift_log10_wealth{camera="a",kind="quality",product="tile"}') == 0.25
+
+
+def test_names_that_come_with_frames_do_not_fill_the_memory(watch: ScorerWatch) -> None:
+    for number in range(3000):
+        watch.drifts(drift(f"cam {number}", 0.5))
+    watch.drifts(drift("cam 0", 2.0))
+    assert value(watch, 'differline_scorer_drift_log10_wealth{camera="cam 0",kind="score",product="tile"}') == 2
+    assert generate_latest(watch.metrics.registry).decode().count("drift_log10_wealth{") == 1000
 
 
 def test_latency_runs_from_the_capture(watch: ScorerWatch) -> None:

@@ -132,7 +132,7 @@ def test_a_broken_flow_is_refused(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format_version": 4}, "format version 4 is unknown, this program reads 1 to 3"),
+        ({"format_version": 5}, "format version 5 is unknown, this program reads 1 to 4"),
         ({"architecture": {"blocks": 3}}, "architecture|missing"),
         ({"surplus": 1}, "surplus"),
         ({"product": None}, "product"),
