@@ -1,6 +1,5 @@
 """The pictures of a report: all in one list, with class, folder, group and mask of each."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from numpy.typing import NDArray
 from infra.errors import BadFrameError, TrainingSetError
 from infra.pictures import decode
 from trainer.evaluate import GOOD, read_test
+from trainer.groups import read_groups
 from trainer.images import MAX_PIXELS, PictureSet, StoredPicture, read_folder, require_enough
 from trainer.progress import Progress, silent
-
-LEAST_GROUPS = 10
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,14 @@ class LabelledSet:
 
     def path(self, index: int) -> Path:
         """The file of a picture."""
+        return self.stored(index).path
+
+    def stored(self, index: int) -> StoredPicture:
+        """A picture, as it was found."""
         picture = self.pictures.pictures[index]
         if not isinstance(picture, StoredPicture):
             raise TypeError("a labelled set is read from files")
-        return picture.path
+        return picture
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """The pixels that are defective, (H, W); all False for a defect-free picture, None where there is no mask file.
@@ -99,44 +101,7 @@ def read_labelled(
 
 
 def _groups(labelled: LabelledSet, file: Path) -> NDArray[np.int64]:
-    named = _read_groups(file)
-    numbers = {name: number for number, name in enumerate(sorted(set(named.values())))}
-    names = [labelled.path(int(index)).name for index in labelled.good]
     groups = np.full(len(labelled.pictures), -1, dtype=np.int64)
-    for index, name in zip(labelled.good.tolist(), names, strict=True):
-        inside = labelled.path(index).relative_to(labelled.folder).as_posix()
-        if inside not in named and names.count(name) > 1:
-            raise TrainingSetError(f"{file}: several pictures are called {name}; name them by their path")
-        group = named.get(inside, named.get(name))
-        if group is None:
-            raise TrainingSetError(f"{file} has no group for {inside}")
-        groups[index] = numbers[group]
-    _require_sound(labelled, groups, file)
+    good = labelled.good.tolist()
+    groups[good] = read_groups(file, labelled.folder, [labelled.stored(index) for index in good])
     return groups
-
-
-def _read_groups(file: Path) -> dict[str, str]:
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = [row for row in csv.reader(lines) if row][1:]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingSetError(f"{file}: {error}") from error
-    named: dict[str, str] = {}
-    for row in rows:
-        if len(row) != 2:
-            raise TrainingSetError(f"{file}: a row has two columns, file and group, not {','.join(row)!r}")
-        if named.setdefault(row[0], row[1]) != row[1]:
-            raise TrainingSetError(f"{file}: {row[0]} is in two groups")
-    return named
-
-
-def _require_sound(labelled: LabelledSet, groups: NDArray[np.int64], file: Path) -> None:
-    """Equal pictures in two groups would be on both sides of a split; a handful of groups splits into nothing."""
-    group_of: dict[str, int] = {}
-    for index in labelled.good.tolist():
-        sha256 = labelled.pictures.pictures[index].sha256
-        if group_of.setdefault(sha256, int(groups[index])) != groups[index]:
-            raise TrainingSetError(f"{file}: {labelled.path(index)} has the bytes of a picture of another group")
-    count = len(np.unique(groups[labelled.good]))
-    if count < LEAST_GROUPS:
-        raise TrainingSetError(f"{file} has {count} groups of pictures, at least {LEAST_GROUPS} are needed to split by")

@@ -1,0 +1,70 @@
+"""Which pictures show the same part, or are of the same run: read from a CSV."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.errors import TrainingSetError
+from trainer.images import StoredPicture
+
+LEAST_GROUPS = 10
+
+
+def read_groups(file: Path, folder: Path, pictures: Sequence[StoredPicture]) -> NDArray[np.int64]:
+    """Read the group of each picture.
+
+    Args:
+        file: CSV with a header and two columns, file and group; a file is named by itself or by its path in `folder`.
+        folder: Where the pictures lie.
+        pictures: N pictures.
+
+    Returns:
+        (N,) int64.
+
+    Raises:
+        TrainingSetError: No such file, a picture without a group, equal pictures in two groups, or fewer than 10 groups.
+    """
+    named = _read(file)
+    numbers = {name: number for number, name in enumerate(sorted(set(named.values())))}
+    called = Counter(picture.path.name for picture in pictures)
+    groups = np.zeros(len(pictures), dtype=np.int64)
+    for index, picture in enumerate(pictures):
+        inside, name = picture.path.relative_to(folder).as_posix(), picture.path.name
+        if inside not in named and called[name] > 1:
+            raise TrainingSetError(f"{file}: several pictures are called {name}; name them by their path")
+        group = named.get(inside, named.get(name))
+        if group is None:
+            raise TrainingSetError(f"{file} has no group for {inside}")
+        groups[index] = numbers[group]
+    _require_sound(pictures, groups, file)
+    return groups
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = [row for row in csv.reader(lines) if row][1:]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainingSetError(f"{file}: {error}") from error
+    named: dict[str, str] = {}
+    for row in rows:
+        if len(row) != 2:
+            raise TrainingSetError(f"{file}: a row has two columns, file and group, not {','.join(row)!r}")
+        if named.setdefault(row[0], row[1]) != row[1]:
+            raise TrainingSetError(f"{file}: {row[0]} is in two groups")
+    return named
+
+
+def _require_sound(pictures: Sequence[StoredPicture], groups: NDArray[np.int64], file: Path) -> None:
+    """Equal pictures in two groups would be on both sides of a split; a handful of groups splits into nothing."""
+    group_of: dict[str, int] = {}
+    for picture, group in zip(pictures, groups.tolist(), strict=True):
+        if group_of.setdefault(picture.sha256, group) != group:
+            raise TrainingSetError(f"{file}: {picture.path} has the bytes of a picture of another group")
+    count = len(np.unique(groups))
+    if count < LEAST_GROUPS:
+        raise TrainingSetError(f"{file} has {count} groups of pictures, at least {LEAST_GROUPS} are needed to split by")
