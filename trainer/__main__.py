@@ -1,4 +1,4 @@
-"""`differline train`, `evaluate`, `pretrain` and `bench`: where a trainer is put together."""
+"""`differline train`, `evaluate`, `guarantee`, `pretrain` and `bench`: where a trainer is put together."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 train_app = typer.Typer(add_completion=False, help="Learn a product from pictures of defect-free parts.")
 evaluate_app = typer.Typer(add_completion=False, help="Measure on labelled pictures in MVTec AD layout.")
+guarantee_app = typer.Typer(add_completion=False, help="Measure the false-alarm rate against its bound.")
 pretrain_app = typer.Typer(add_completion=False, help="Train the extractor's weights on pictures drawn by programs.")
 bench_app = typer.Typer(add_completion=False, help="Measure what this machine does, as ratios.")
 
@@ -173,6 +174,69 @@ def evaluate(
     typer.echo(report.model_dump_json(indent=2) if as_json else evaluation_table(report))
 
 
+@guarantee_app.command()
+def guarantee(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folders with pictures in folders called `good`, at any depth."),
+    ],
+    groups: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV of file and group, one for each DIR: which pictures show one part, or are of one run."),
+    ] = None,
+    splits: Annotated[int, typer.Option(min=1, help="Random splits into calibration and test.")] = 200,
+    rates: Annotated[str, typer.Option(metavar="RATE,...", help="False-alarm rates.")] = "0.1,0.05,0.01",
+    fits: Annotated[int, typer.Option(min=1, max=100, help="Detectors to fit; the splits are shared out.")] = 4,
+    learned: Annotated[
+        float, typer.Option(min=0.05, max=0.95, help="Share of the pictures that a fit learns from.")
+    ] = 0.5,
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="Measure learning from and calibrating on the same groups too; twice the fits."),
+    ] = False,
+    preset: PresetName = "compact",
+    views: Views = None,
+    training_views: Annotated[int | None, typer.Option(min=1, max=1024, help="Views of a training picture.")] = None,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; fractions from 0 to 1.")] = False,
+) -> None:
+    """Fit, calibrate on defect-free pictures again and again, and print the share of others that is called a defect.
+
+    Scores are kept in `.differline/evaluations/`: what was interrupted goes on where it was.
+    """
+    from infra.errors import SettingsError
+    from infra.settings import load_settings
+    from infra.telemetry import configure_logging
+    from trainer.bars import progress_shown
+    from trainer.equipment import extractors_and_device
+    from trainer.guarantee.pictures import GuaranteeOrder, read_good
+    from trainer.guarantee.run import Bench
+    from trainer.guarantee.table import guarantee_markdown
+    from trainer.paper.run import reduced
+    from trainer.paper.store import ArrayStore
+    from trainer.presets import choose_preset
+
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    chosen = reduced(choose_preset(preset), views, training_views)
+    if mixed and not groups:
+        raise SettingsError("--mixed needs --groups: which pictures show the same part?")
+    of_groups = list(groups) if groups else [None] * len(folders)
+    if len(of_groups) != len(folders):
+        raise SettingsError(f"{len(of_groups)} files of groups for {len(folders)} folders: name one for each, or none")
+    order = GuaranteeOrder(_rates(rates), splits, fits, learned=learned, seed=seed, mixed=mixed)
+    (extractor,), device = extractors_and_device(settings)
+    store = ArrayStore(settings.data_dir.resolve() / "evaluations" / extractor.sha256[:16])
+    with progress_shown() as progress:
+        bench = Bench(chosen, extractor, device, store, progress)
+        sets = [
+            read_good(folder, file, settings.max_pixels, progress)
+            for folder, file in zip(folders, of_groups, strict=True)
+        ]
+        report = bench.report(sets, order)
+    typer.echo(report.model_dump_json(indent=2) if as_json else guarantee_markdown(report), nl=as_json)
+
+
 @pretrain_app.command()
 def pretrain(
     minutes: Annotated[float, typer.Option(min=0, help="Minutes of training in all, over all continuations.")] = 60.0,
@@ -253,3 +317,20 @@ def bench(
     if out is not None:
         out.write_text(report.as_markdown())
     typer.echo(report.as_json() if as_json else report.as_markdown(), nl=as_json)
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    """Read `0.1,0.05,0.01`.
+
+    Raises:
+        SettingsError: Something is not a number between 0 and 1.
+    """
+    from infra.errors import SettingsError
+
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SettingsError(f"--rates {text}: numbers with commas between, such as 0.1,0.01") from error
+    if not all(0 < rate < 1 for rate in rates):
+        raise SettingsError(f"--rates {text}: a false-alarm rate lies between 0 and 1")
+    return rates
