@@ -56,6 +56,7 @@ _TROUBLES = {
     CameraTrouble.FROZEN: "it sends the same picture again and again",
     CameraTrouble.BLACK: "its pictures are black: light, lens cap, cable?",
     CameraTrouble.OVER_EXPOSED: "its pictures are over-exposed: light, aperture, exposure time?",
+    CameraTrouble.OUT_OF_FOCUS: "its pictures are far less sharp than at calibration: lens, dirt, mounting?",
     CameraTrouble.CLOCK_AHEAD: "its clock is ahead of the bus's",
     CameraTrouble.CLOCK_BEHIND: "its clock is behind the bus's, or all its frames wait equally long before they are sent",
 }

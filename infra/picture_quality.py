@@ -28,6 +28,11 @@ class PictureQuality(NamedTuple):
     brightness: float
     contrast: float
 
+    @property
+    def sharpness(self) -> float:
+        """Focus for the contrast that there is: less light does not lower it, a blur does."""
+        return self.focus - math.log(self.contrast**2 + _LEAST_VARIANCE)
+
 
 def picture_quality(picture: RgbPicture) -> PictureQuality:
     """Measure a picture, shrunk by the whole number that brings its longer side to LONGEST_PX at most.

@@ -185,7 +185,7 @@ class Worker:
         self.watch.stored(batch, written, vars(self.judge.stages))
         self.drift.saw(row.camera for row in batch.verdicts)
         self._persist("trim", lambda: self.consumer.done_until(batch.next_offsets))
-        self._persist("watch cameras", lambda: self.health.saw((frame, found.reason) for frame, found in scored))
+        self._persist("watch cameras", lambda: self.health.saw(scored))
         self._show([frame for frame, _ in scored])
         self._count(written, batch, time.perf_counter() - started)
 

@@ -87,6 +87,7 @@ class CameraTrouble(StrEnum):
     FROZEN = "frozen"
     BLACK = "black"
     OVER_EXPOSED = "over_exposed"
+    OUT_OF_FOCUS = "out_of_focus"
     CLOCK_AHEAD = "clock_ahead"
     CLOCK_BEHIND = "clock_behind"
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+import cv2
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from infra.store.runs import report_accepted, report_ended
 from infra.store.tables import AlertKind, verdicts
 from scorer.camera_health import CameraHealth
 
+from ..small_model import part_picture
 from .line import Line
 
 PutInForce = Callable[[], RegisteredModel]
@@ -87,6 +89,24 @@ def test_frames_that_waited_are_no_clock_that_is_behind(
         line.send(replace(frame, captured_at=frame.captured_at - timedelta(seconds=waited_s)))
     judge(line)
     assert troubles(database) == []
+
+
+def test_a_lens_that_is_out_of_focus_is_told_but_a_lamp_that_is_weaker_is_not(
+    line: Line, database: sa.Engine, put_in_force: PutInForce
+) -> None:
+    put_in_force()
+    pictures = [part_picture(200 + number) for number in range(7)]
+    line.send(*(line.frame(encode_png(picture // 2)) for picture in pictures))
+    judge(line)
+    assert troubles(database) == []
+    line.send(*(line.frame(encode_png(np.asarray(cv2.GaussianBlur(picture, (0, 0), 2)))) for picture in pictures[:4]))
+    line.send(line.frame(encode_png(pictures[4])))  # a sharp one between them
+    line.send(*(line.frame(encode_png(np.asarray(cv2.GaussianBlur(picture, (0, 0), 3)))) for picture in pictures[:4]))
+    judge(line)
+    assert troubles(database) == []
+    line.send(*(line.frame(encode_png(np.asarray(cv2.GaussianBlur(picture, (0, 0), 2)))) for picture in pictures[:6]))
+    judge(line)
+    assert troubles(database) == [("cam", "out_of_focus")]
 
 
 class Looks:
