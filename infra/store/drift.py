@@ -21,7 +21,6 @@ from infra.store.tables import (
     AlertState,
     DriftCause,
     DriftKind,
-    ModelState,
     VerdictState,
     alerts,
     drift_states,
@@ -86,19 +85,6 @@ class DriftRow:
     alarmed_at: datetime | None
     alert_id: int | None
     told: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """A product that a model in force may no longer fit: a refit is due.
-
-    Attributes:
-        cause: Where to look first; a refit on blurred pictures would learn the blur.
-    """
-
-    product: str
-    camera: str
-    cause: DriftCause
 
 
 class CameraTurn:
@@ -201,28 +187,6 @@ def drift_rows(engine: sa.Engine, product: str | None = None) -> list[DriftRow]:
         query = query.where(drift_states.c.product == product)
     with transaction(engine) as connection:
         return [_drift_row(row) for row in connection.execute(query)]
-
-
-def refits_due(engine: sa.Engine) -> list[Drifted]:
-    """Return what has alarmed since its model was put in force, and was not acknowledged; by product and camera.
-
-    Raises:
-        DatabaseAwayError: PostgreSQL does not answer.
-    """
-    state = drift_states.c
-    pictures = sa.func.bool_or(state.kind == DriftKind.QUALITY)
-    query = (
-        sa.select(state.product, state.camera, pictures)
-        .select_from(drift_states.join(models, models.c.id == state.model_id))
-        .where(state.alarmed_at.is_not(None), models.c.state == ModelState.IN_FORCE)
-        .group_by(state.product, state.camera)
-        .order_by(state.product, state.camera)
-    )
-    with transaction(engine) as connection:
-        return [
-            Drifted(product, camera, DriftCause.LENS_OR_LIGHT if worse else DriftCause.PRODUCT)
-            for product, camera, worse in connection.execute(query)
-        ]
 
 
 def recent_scores(engine: sa.Engine, row: DriftRow, most: int) -> list[float]:

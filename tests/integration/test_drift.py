@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from infra.settings import Settings
 from infra.store import alerts as alert_store
-from infra.store.drift import Drifted, DriftRow, camera_turn, drift_rows, refits_due
+from infra.store.drift import DriftRow, camera_turn, drift_rows
 from infra.store.models import RegisteredModel, register_in_force
 from infra.store.positions import claim
 from infra.store.results import VerdictRow, write_batch
@@ -216,7 +216,6 @@ def test_a_stable_line_raises_nothing_and_defects_are_no_drift(plant: Plant, mod
     plant.write([plant.part(model, shift=9.0 if n % 8 == 0 else 0.0) for n in range(500)])
     plant.look(times=4)
     assert plant.alerts() == []
-    assert refits_due(plant.database) == []
 
 
 def test_scores_that_shift_are_one_alert_that_says_product(plant: Plant, model: RegisteredModel) -> None:
@@ -234,7 +233,7 @@ def test_scores_that_shift_are_one_alert_that_says_product(plant: Plant, model: 
     assert alert.verdict.received_at == alert.received_at == plant.state().alarmed_at
     assert plant.state().alert_id == alert.id
     assert plant.state("quality").alarmed_at is None
-    assert refits_due(plant.database) == [Drifted("tile", "cam", DriftCause.PRODUCT)]
+    assert alert_store.opened_since(plant.database, "drift", "tile", NOON - timedelta(days=10_000)) == 1
 
 
 def test_blurred_pictures_are_lens_or_light(plant: Plant, model: RegisteredModel) -> None:
@@ -254,7 +253,7 @@ def test_both_are_one_alert_that_says_lens_or_light(plant: Plant, model: Registe
     plant.look()
     assert plant.alerts() == [DriftCause.LENS_OR_LIGHT]
     assert plant.state().alert_id == plant.state("quality").alert_id is not None
-    assert refits_due(plant.database) == [Drifted("tile", "cam", DriftCause.LENS_OR_LIGHT)]
+    assert alert_store.opened_since(plant.database, "drift", "tile", NOON - timedelta(days=10_000)) == 1
 
 
 def test_only_defects_are_found_too(plant: Plant, model: RegisteredModel) -> None:
@@ -280,7 +279,6 @@ def test_a_new_model_begins_anew_with_its_own_calibration(plant: Plant, model: R
     plant.parts(100, model, shift=-2.0)
     plant.look()
     newer = plant.new_model()
-    assert refits_due(plant.database) == []  # a refit was made
     plant.parts(60, newer)
     plant.look()
     assert (plant.state().parts, plant.state().model_id, plant.state().alarmed_at) == (60, newer.id, None)
@@ -307,7 +305,6 @@ def test_once_acknowledged_it_is_compared_with_what_it_is_now(plant: Plant, mode
     plant.look(times=2)
     assert plant.alerts() == [DriftCause.PRODUCT]
     assert (plant.state().alarmed_at, plant.state().parts) == (None, 200)
-    assert refits_due(plant.database) == []
     plant.parts(200, model)
     plant.look()
     assert plant.alerts() == [DriftCause.PRODUCT] * 2

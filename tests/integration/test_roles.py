@@ -27,7 +27,7 @@ from infra.store.curation import (
     products_with_decisions,
 )
 from infra.store.dead_letters import raise_limit_alert
-from infra.store.drift import SeenVerdict, camera_turn, drift_rows, refits_due
+from infra.store.drift import SeenVerdict, camera_turn, drift_rows
 from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
 from infra.store.models import known_products, models_in_force, register_candidate, register_in_force
@@ -181,7 +181,6 @@ def test_the_relay_publishes_and_takes_out(line: sa.Engine, user_of: UserOf) -> 
 def test_a_trainer_registers_a_model(line: sa.Engine, user_of: UserOf) -> None:
     trainer = user_of("trainer")
     assert register_in_force(trainer, MODEL).version == 2
-    assert refits_due(trainer) == []
     assert models_in_force(line)["tile"].version == 2
 
 

@@ -9,10 +9,8 @@ import sqlalchemy as sa
 from infra.store.alerts import opened_since
 from infra.store.curation import newest_decisions
 from infra.store.promotions import ModelRow, list_models
-from infra.store.tables import FrameDecision
+from infra.store.tables import AlertKind, FrameDecision
 from scorer.detector import DetectorError, read_manifest
-
-DRIFT = "drift"
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def look_due(database: sa.Engine, product: str, rule: DueRule, now: datetime) ->
         reasons.append(f"version {newest.version} is {(now - newest.registered_at).days} days old")
     if unknown >= rule.after_frames:
         reasons.append(f"{unknown} pictures were released that version {newest.version} does not know")
-    if (alarms := opened_since(database, DRIFT, product, newest.registered_at)) and unknown:
+    if (alarms := opened_since(database, AlertKind.DRIFT, product, newest.registered_at)) and unknown:
         reasons.append(f"{alarms} drift alarms since version {newest.version}")
     return Due(tuple(reasons), len(released), unknown)
 
