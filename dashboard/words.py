@@ -41,7 +41,7 @@ _KINDS = {
     AlertKind.DEFECT: "defect",
     AlertKind.DEAD_LETTERS: "dead letters",
     AlertKind.LEDGER_GAP: "frames missing",
-    AlertKind.CAMERA_HEALTH: "camera trouble",
+    AlertKind.CAMERA_HEALTH: "camera",
     AlertKind.DRIFT: "drift",
 }
 _ABOUT_NO_VERDICT = {

@@ -117,7 +117,7 @@ def _table(found: list[Alert], *, with_state: bool) -> None:
         placeholder="",
         column_config={
             "time": st.column_config.DatetimeColumn(format="MM-DD HH:mm:ss", width=112),
-            "about": st.column_config.TextColumn(width=96),
+            "about": st.column_config.TextColumn(width=136),
             "camera": st.column_config.TextColumn(),
             "part": st.column_config.TextColumn(),
             "score": st.column_config.NumberColumn(format="%.4g", width=64),

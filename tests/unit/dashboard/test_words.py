@@ -87,5 +87,5 @@ def test_every_trouble_of_a_camera_is_said_in_our_own_words(trouble: CameraTroub
 
 def test_a_trouble_of_a_later_release_is_said_to_be_unknown() -> None:
     said = words.alert_about("camera_health", "<b>stolen</b>")
-    assert said == "camera trouble: something that this dashboard does not know"
+    assert said == "camera: something that this dashboard does not know"
     assert "does not know" in words.trouble("<b>stolen</b>")
