@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 COMMAND_TIMEOUT_S = 280
 
@@ -14,14 +15,15 @@ class Differline:
     """The command, with its settings."""
 
     data_dir: Path
+    settings: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
-        """Start a command."""
+    def start(self, *arguments: str, into: IO[str] | None = None, **settings: str) -> "subprocess.Popen[str]":
+        """Start a command; what it says goes `into` a file, or is kept for `communicate`."""
         return subprocess.Popen(
             [sys.executable, "-m", "infra", *arguments],
             env=self._environment(settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=into or subprocess.PIPE,
+            stderr=into or subprocess.PIPE,
             text=True,
             cwd=self.data_dir,
         )
@@ -42,6 +44,12 @@ class Differline:
         )
         return done
 
+    def exit_code(self, *arguments: str) -> int:
+        """Run a command and return its exit code."""
+        run = self.start(*arguments)
+        run.communicate(timeout=COMMAND_TIMEOUT_S)
+        return run.returncode
+
     def _environment(self, settings: dict[str, str]) -> dict[str, str]:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("DIFFERLINE_")}
-        return {**plain, "DIFFERLINE_DATA_DIR": str(self.data_dir), **settings}
+        return {**plain, "DIFFERLINE_DATA_DIR": str(self.data_dir), **self.settings, **settings}
