@@ -26,8 +26,8 @@ ExtractorName = Annotated[
 
 @train_app.command()
 def train(
-    product: Annotated[str, typer.Option(help="What the model is for.")],
-    images: Annotated[Path, typer.Option(help="Folder of pictures of defect-free parts.")],
+    product: Annotated[list[str], typer.Option(help="What the model is for; several for one flow of all of them.")],
+    images: Annotated[list[Path], typer.Option(help="Folder of pictures of defect-free parts, one for each product.")],
     preset: PresetName = "compact",
     false_alarm_rate: Annotated[float, typer.Option(help="Share of good parts that may be called a defect.")] = 0.01,
     views: Views = None,
@@ -38,13 +38,14 @@ def train(
     """Learn a product from pictures of defect-free parts, put the model in force, and keep them as released for a refit."""
     from infra.archive import open_archive
     from infra.engines import running_engines
+    from infra.errors import SettingsError
     from infra.settings import load_settings
     from infra.store.connect import open_database
     from infra.telemetry import configure_logging
     from trainer.adaptation import minutes_of_adaptation
     from trainer.bars import progress_shown
     from trainer.equipment import extractors_and_device
-    from trainer.fit import fit
+    from trainer.fit import fit_together
     from trainer.images import read_folder
     from trainer.life.curation import Curator
     from trainer.presets import choose_preset
@@ -54,17 +55,22 @@ def train(
     settings = load_settings()
     configure_logging(settings.log_level)
     chosen, adapt_minutes = choose_preset(preset), minutes_of_adaptation(adapt)
+    folders = dict(zip(product, images, strict=False))
+    if not len(product) == len(images) == len(folders):
+        raise SettingsError(
+            f"{len(product)} --product and {len(images)} --images: name each product once, and a folder for it"
+        )
     extractors, device = extractors_and_device(settings, extractor)
     with running_engines(settings) as engines:
         database = open_database(engines.database_url, pool_size=1)
         archive = open_archive(settings.archive_location)
         archive.prepare()
         with progress_shown() as progress:
-            pictures = read_folder(images, settings.max_pixels, progress)
-            Curator(database, archive, product, settings.user, settings.max_pixels).release_training(pictures)
-            fitted = fit(
-                pictures,
-                product,
+            sets = {name: read_folder(folder, settings.max_pixels, progress) for name, folder in folders.items()}
+            for name, pictures in sets.items():
+                Curator(database, archive, name, settings.user, settings.max_pixels).release_training(pictures)
+            fitted = fit_together(
+                sets,
                 chosen,
                 extractors,
                 adapt_minutes=adapt_minutes,
@@ -75,12 +81,13 @@ def train(
                 max_pixels=settings.max_pixels,
                 progress=progress,
             )
-        registered = register(database, settings.models_folder, fitted, settings.user)
+        for name, model in fitted.items():
+            registered = register(database, settings.models_folder, model, settings.user)
+            for warning in model.report.warnings:
+                typer.echo(f"warning: {warning}", err=True)
+            typer.echo(fit_summary(model.report))
+            typer.echo(f"{name} version {registered.version} is in force")
         database.dispose()
-    for warning in fitted.report.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(fit_summary(fitted.report))
-    typer.echo(f"{registered.product} version {registered.version} is in force")
 
 
 @evaluate_app.command()

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from scorer.detector import (
     save_artifact,
 )
 from trainer.assembly import Assembly
-from trainer.choice import fit_parts
+from trainer.choice import Choice, fit_parts
 from trainer.images import MAX_PIXELS, PictureSet, read_folder, require_enough
 from trainer.presets import Preset
 from trainer.progress import Progress, Stage, silent
@@ -35,6 +35,7 @@ from trainer.training import runs_of
 
 CALIBRATION_SHARE = 5  # one picture in five is held out
 HEAT_SCALE_PICTURES = 16
+BLOCKS_TOGETHER = 12  # of the flow, where it is of several products (section 4.2 of the paper)
 _LEAST_HEAT = 1e-12
 
 
@@ -121,19 +122,107 @@ def fit(
     Raises:
         TrainingSetError: No pictures, fewer than 16, a rate out of range, or the loss stopped being a number.
     """
+    return fit_together(
+        {product: source},
+        preset,
+        extractor,
+        adapt_minutes=adapt_minutes,
+        false_alarm_rate=false_alarm_rate,
+        views=views,
+        seed=seed,
+        device=device,
+        max_pixels=max_pixels,
+        progress=progress,
+    )[product]
+
+
+def fit_together(
+    sources: Mapping[str, Path | PictureSet],
+    preset: Preset,
+    extractor: Extractor | Sequence[Extractor],
+    *,
+    adapt_minutes: float = 0.0,
+    false_alarm_rate: float = 0.01,
+    views: int | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = silent,
+) -> dict[str, FittedModel]:
+    """Fit one flow to the defect-free pictures of several products, and calibrate a threshold for each of them.
+
+    Source: section 4.5 of the paper (12 coupling blocks for several products). Each product gets an artifact of its own, with
+    the flow of all and its own threshold; its manifest has the training pictures of all.
+
+    Args:
+        sources: A folder of JPEG and PNG files, or a set of pictures, by product.
+        preset: How to train; with several products, of 12 coupling blocks at least.
+        extractor: As for `fit`, and so are the others.
+        adapt_minutes: Minutes in which the first extractor is tuned.
+        false_alarm_rate: Share of defect-free pictures that may be called a defect, in (0, 1).
+        views: Views behind a score; the preset's, if not given.
+        seed: Seed of split, views, initial weights and order.
+        device: Where to compute.
+        max_pixels: Largest width x height that is decoded.
+        progress: Told how far it is.
+
+    Raises:
+        TrainingSetError: No pictures, fewer than 16 of a product, a picture of two of them, a rate out of range, or the loss
+            stopped being a number.
+    """
     if not 0.0 < false_alarm_rate < 1.0:
         raise TrainingSetError(f"a false-alarm rate lies between 0 and 1, not at {false_alarm_rate}")
-    pictures = source if isinstance(source, PictureSet) else read_folder(source, max_pixels, progress)
-    require_enough(pictures, str(source) if isinstance(source, Path) else "the training set")
-    training, held_out = split(pictures, false_alarm_rate, seed)
-
+    sets = {product: _read(source, max_pixels, progress) for product, source in sources.items()}
+    _refuse_shared(sets)
+    parts = {product: split(pictures, false_alarm_rate, seed) for product, pictures in sets.items()}
+    training = PictureSet(tuple(picture for learned, _ in parts.values() for picture in learned.pictures))
+    if len(sets) > 1:
+        preset = replace(preset, blocks=max(preset.blocks, BLOCKS_TOGETHER))
     clock = _Stopwatch()
     runs = runs_of(preset.with_views(views), extractor, seed, torch.device(device), progress)
     choice = fit_parts(training, runs, adapt_minutes)
-    taken = choice.taken
     fit_s = clock.lap()
-    held_out_parts = taken.parts(held_out, progress, Stage.CALIBRATION)
-    calibration = _calibrate(taken.score(held_out_parts), false_alarm_rate)
+    order = _Order(preset, false_alarm_rate, seed, training, choice, fit_s, progress)
+    return {product: _calibrated(product, sets[product], parts[product], order) for product in sets}
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the products of a fit share: how it was made, all that was learned from, and what came out."""
+
+    preset: Preset
+    false_alarm_rate: float
+    seed: int
+    training: PictureSet
+    choice: Choice
+    fit_s: float
+    progress: Progress
+
+
+def _read(source: Path | PictureSet, max_pixels: int, progress: Progress) -> PictureSet:
+    pictures = source if isinstance(source, PictureSet) else read_folder(source, max_pixels, progress)
+    require_enough(pictures, str(source) if isinstance(source, Path) else "the training set")
+    return pictures
+
+
+def _refuse_shared(sets: Mapping[str, PictureSet]) -> None:
+    """A picture of two products would be learned from for one and calibrate the other."""
+    product_of: dict[str, str] = {}
+    for product, pictures in sets.items():
+        for picture in pictures.pictures:
+            other = product_of.setdefault(picture.sha256, product)
+            if other != product:
+                raise TrainingSetError(f"picture {picture.sha256} is of {other} and of {product}")
+
+
+def _calibrated(product: str, pictures: PictureSet, parts: tuple[PictureSet, PictureSet], order: _Order) -> FittedModel:
+    """Calibrate what was fitted on the held-out pictures of one product."""
+    choice, preset, rate = order.choice, order.preset, order.false_alarm_rate
+    taken = choice.taken
+    training, held_out = parts
+    clock = _Stopwatch()
+    held_out_parts = taken.parts(held_out, order.progress, Stage.CALIBRATION)
+    calibration = _calibrate(taken.score(held_out_parts), rate)
     manifest = Manifest(
         product=product,
         preset=preset.name,
@@ -144,29 +233,29 @@ def fit(
         evidence=taken.evidence,
         views=taken.views,
         early_exit=EarlyExit.calibrate(held_out_parts.by_view),
-        heatmap_views=preset.heatmap_plan(seed),
-        training_sha256=tuple(picture.sha256 for picture in training.pictures),
+        heatmap_views=preset.heatmap_plan(order.seed),
+        training_sha256=tuple(picture.sha256 for picture in order.training.pictures),
         calibration_sha256=tuple(picture.sha256 for picture in held_out.pictures),
         calibration_scores=calibration.scores,
         calibration_quality=tuple(picture_quality(picture) for (picture,) in held_out.chunks(1)),
-        false_alarm_rate=false_alarm_rate,
+        false_alarm_rate=rate,
         threshold=calibration.threshold,
         heat_scale=1.0,
         epochs=preset.epochs,
         final_loss=taken.final_loss,
-        seed=seed,
+        seed=order.seed,
     )
-    scale = _heat_scale(_detector(manifest, taken), held_out, progress)
+    scale = _heat_scale(_detector(manifest, taken), held_out, order.progress)
     detector = _detector(manifest.model_copy(update={"heat_scale": scale}), taken)
     report = FitReport(
-        n_train=len(training),
+        n_train=len(order.training),
         n_calibration=len(held_out),
         n_skipped=len(pictures.skipped),
-        fit_s=fit_s,
+        fit_s=order.fit_s,
         calibration_s=clock.lap(),
         final_loss=taken.final_loss,
         threshold=calibration.threshold,
-        rate_requested=false_alarm_rate,
+        rate_requested=rate,
         rate_possible=calibration.rate_possible,
         rate_upper_bound=calibration.rate_upper_bound(),
         evidence=choice.evidence,

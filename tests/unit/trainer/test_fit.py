@@ -7,7 +7,7 @@ import pytest
 from infra.errors import TrainingSetError
 from infra.pictures import encode_png
 from scorer.detector import Extractor, load_artifact
-from trainer.fit import FittedModel, fit, split
+from trainer.fit import BLOCKS_TOGETHER, FittedModel, fit, fit_together, split
 from trainer.images import DrawnPicture, PictureSet, drawn_pictures
 from trainer.presets import Preset
 from trainer.progress import Stage
@@ -173,3 +173,26 @@ def test_a_single_production_run_is_said_to_promise_nothing_of_the_next(
     (warning,) = model.report.warnings
     assert "the same production run (monday)" in warning
     assert "not for the next one" in warning
+
+
+def test_one_flow_of_several_products_has_a_threshold_for_each(
+    pictures: PictureSet, tiny: Preset, extractor: Extractor, part
+) -> None:  # type: ignore[no-untyped-def]
+    others = drawn_pictures([255 - part(200 + index) for index in range(20)])
+    models = fit_together({"part": pictures, "other": others}, tiny, extractor, false_alarm_rate=0.2)
+    first, second = models["part"].detector, models["other"].detector
+    assert [detector.manifest.product for detector in (first, second)] == ["part", "other"]
+    assert first.flow is second.flow
+    assert first.manifest.architecture.blocks == BLOCKS_TOGETHER
+    assert first.manifest.training_sha256 == second.manifest.training_sha256
+    own = {picture.sha256 for picture in pictures.pictures}
+    calibrated = [set(detector.manifest.calibration_sha256) for detector in (first, second)]
+    assert calibrated[0] <= own
+    assert not calibrated[1] & own
+    assert len(first.manifest.training_sha256) == len(pictures) + len(others) - len(calibrated[0]) - len(calibrated[1])
+    assert first.manifest.threshold != second.manifest.threshold
+
+
+def test_a_picture_of_two_products_is_refused(pictures: PictureSet, tiny: Preset, extractor: Extractor) -> None:
+    with pytest.raises(TrainingSetError, match="is of part and of other"):
+        fit_together({"part": pictures, "other": pictures.subset(range(16))}, tiny, extractor, false_alarm_rate=0.2)

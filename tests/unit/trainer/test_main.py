@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from infra.errors import SettingsError
 from scorer.detector import Extractor
-from trainer.__main__ import evaluate_app, pretrain_app
+from trainer.__main__ import evaluate_app, pretrain_app, train_app
 
 RUN = CliRunner()
 
@@ -77,3 +77,17 @@ def test_evaluation_is_asked_for_what_training_would_do(monkeypatch: pytest.Monk
         evaluate_app(["somewhere", "--adapt", "2.5", "--extractor", "auto"], standalone_mode=False)
     assert seen["adapt_minutes"] == 2.5
     assert [extractor.name for extractor in seen["extractors"]] == ["bundled"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--product", "a", "--product", "b", "--images", "x"],
+        ["--product", "a", "--images", "x", "--images", "y"],
+        ["--product", "a", "--product", "a", "--images", "x", "--images", "y"],
+    ],
+)
+def test_each_product_needs_a_folder_of_its_own(options: list[str]) -> None:
+    done = RUN.invoke(train_app, options)
+    assert isinstance(done.exception, SettingsError)
+    assert "name each product once, and a folder for it" in str(done.exception)
