@@ -28,6 +28,12 @@ ExtractorName = Annotated[
 def train(
     product: Annotated[list[str], typer.Option(help="What the model is for; several for one flow of all of them.")],
     images: Annotated[list[Path], typer.Option(help="Folder of pictures of defect-free parts, one for each product.")],
+    groups: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="CSV of file and part or run, one for each product: they stay together when pictures are held out."
+        ),
+    ] = None,
     preset: PresetName = "compact",
     false_alarm_rate: Annotated[float, typer.Option(help="Share of good parts that may be called a defect.")] = 0.01,
     views: Views = None,
@@ -46,6 +52,7 @@ def train(
     from trainer.bars import progress_shown
     from trainer.equipment import extractors_and_device
     from trainer.fit import fit_together
+    from trainer.groups import with_runs
     from trainer.images import read_folder
     from trainer.life.curation import Curator
     from trainer.presets import choose_preset
@@ -67,6 +74,8 @@ def train(
         archive.prepare()
         with progress_shown() as progress:
             sets = {name: read_folder(folder, settings.max_pixels, progress) for name, folder in folders.items()}
+            for name, file in zip(product if groups else (), groups or (), strict=True):
+                sets[name] = with_runs(sets[name], file, folders[name])
             for name, pictures in sets.items():
                 Curator(database, archive, name, settings.user, settings.max_pixels).release_training(pictures)
             fitted = fit_together(

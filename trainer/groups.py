@@ -3,13 +3,14 @@
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import TrainingSetError
-from trainer.images import StoredPicture
+from trainer.images import Picture, PictureSet, StoredPicture
 
 LEAST_GROUPS = 10
 
@@ -28,7 +29,7 @@ def read_groups(file: Path, folder: Path, pictures: Sequence[StoredPicture]) -> 
     Raises:
         TrainingSetError: No such file, a picture without a group, equal pictures in two groups, or fewer than 10 groups.
     """
-    named = _read(file)
+    named = read_names(file)
     numbers = {name: number for number, name in enumerate(sorted(set(named.values())))}
     called = Counter(picture.path.name for picture in pictures)
     groups = np.zeros(len(pictures), dtype=np.int64)
@@ -44,7 +45,35 @@ def read_groups(file: Path, folder: Path, pictures: Sequence[StoredPicture]) -> 
     return groups
 
 
-def _read(file: Path) -> dict[str, str]:
+def with_runs(pictures: PictureSet, file: Path, folder: Path) -> PictureSet:
+    """Say of which part, or production run, each picture is: those of one are never on both sides of a split.
+
+    Args:
+        pictures: Of files below `folder`.
+        file: CSV with a header and two columns, file and part or run; a file is named by itself or by its path in `folder`.
+        folder: Where the pictures lie.
+
+    Raises:
+        TrainingSetError: No such file, or a picture that it does not name.
+    """
+    named = read_names(file)
+    found: list[Picture] = []
+    for picture in pictures.pictures:
+        assert isinstance(picture, StoredPicture)  # noqa: S101 - the pictures of a folder are
+        inside = picture.path.relative_to(folder).as_posix()
+        run = named.get(inside, named.get(picture.path.name))
+        if run is None:
+            raise TrainingSetError(f"{file} does not say of which part or run {inside} is")
+        found.append(replace(picture, run=run))
+    return PictureSet(tuple(found), pictures.skipped)
+
+
+def read_names(file: Path) -> dict[str, str]:
+    """Read a CSV with a header and two columns, file and group.
+
+    Raises:
+        TrainingSetError: No such file, not two columns, or a file in two groups.
+    """
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = [row for row in csv.reader(lines) if row][1:]

@@ -89,10 +89,13 @@ def _findings(measured: Measured) -> Iterator[str]:
     for way in Way:
         short = [row for row in measured.rows if row.way is way and row.enough < 1]
         if short:
-            asked = ", ".join(percent(row.rate) for row in short)
+            asked, first = ", ".join(percent(row.rate) for row in short), short[0]
+            confidence = (
+                "" if first.expected is None else f"; {percent(first.expected.true_rate)} % with 95 % confidence"
+            )
             yield (
-                f"{measured.name}, {way.value}: too few for {asked} %; {short[0].units:.0f} {_units(way)} can promise"
-                f" {percent(short[0].possible)} %, and the highest score is the threshold."
+                f"{measured.name}, {way.value}: too few for {asked} %; {first.units:.0f} {_units(way)} can promise"
+                f" {percent(first.possible)} %{confidence}. The highest score is the threshold."
             )
 
 

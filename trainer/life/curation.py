@@ -28,6 +28,7 @@ from infra.store.curation import (
     products_of_pictures,
 )
 from infra.store.tables import FrameDecision
+from trainer.groups import read_names
 from trainer.images import PictureSet, StoredPicture
 
 GOOD = "good"
@@ -89,9 +90,10 @@ class Curator:
 
         Raises:
             CurationError: No pictures, the same picture in two classes, or seen by the line for other products only.
+            TrainingSetError: The CSV is not what it should be.
             ArchiveAwayError: The archive does not answer.
         """
-        run_of = _read_runs(runs) if runs else {}
+        run_of = read_names(runs) if runs else {}
         made: list[NewDecision] = []
         skipped: list[str] = []
         for path in self._pictures_in(folder):
@@ -123,7 +125,7 @@ class Curator:
                 f"{len(rejected)} of these pictures were rejected, first {first.sha256} by {first.who}: {first.reason}"
             )
         self._refuse_other_products([picture.sha256 for picture in files])
-        made = [self._of_file(each.path.read_bytes(), GOOD, each.path.name, None) for each in files]
+        made = [self._of_file(each.path.read_bytes(), GOOD, each.path.name, each.run) for each in files]
         return self._record(made)
 
     def import_csv(self, file: Path) -> Imported:
@@ -350,14 +352,3 @@ def _read_csv(file: Path) -> list[dict[str, str]]:
     if not {"decision", "reason"} <= columns or not ({"sha256"} <= columns or {"camera", "frame_id"} <= columns):
         raise CurationError(f"{file} needs the columns sha256 (or camera and frame_id), decision and reason")
     return rows
-
-
-def _read_runs(file: Path) -> dict[str, str]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = [row for row in csv.reader(lines, strict=True) if row][1:]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CurationError(f"{file}: {error}") from error
-    if any(len(row) != 2 for row in rows):
-        raise CurationError(f"{file}: a row has two columns, file and run")
-    return dict(rows)
