@@ -33,12 +33,19 @@ _OF_PICTURE = {
 
 
 @dataclass
-class _Camera:
-    """What is remembered of a camera."""
+class _Shown:
+    """What a camera shows, and in how many frames one after the other."""
 
     sha256: str = ""
     frame_id: str = ""
     equal: int = 0
+
+
+@dataclass
+class _Camera:
+    """What is remembered of a camera."""
+
+    frame_id: str = ""
     blurred: int = 0
     lags_s: deque[float] = field(default_factory=lambda: deque(maxlen=_BEHIND_FRAMES))
     troubles: frozenset[CameraTrouble] = frozenset()
@@ -55,13 +62,13 @@ class Frozen:
 
     def __init__(self, after: int) -> None:
         self._after = after
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, _Shown] = {}
 
     def looks_frozen(self, frame: DecodedFrame) -> bool:
         """Take note of a camera's next frame. The same frame, seen again, counts once."""
         if self._after == 0:
             return False
-        camera = self._cameras.setdefault(frame.message.camera, _Camera())
+        camera = self._cameras.setdefault(frame.message.camera, _Shown())
         if frame.sha256 != camera.sha256:
             camera.sha256, camera.equal = frame.sha256, 0
         if frame.message.frame_id != camera.frame_id:

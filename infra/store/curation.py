@@ -151,9 +151,6 @@ def products_with_decisions(engine: sa.Engine) -> list[str]:
 def kept_frames(
     engine: sa.Engine,
     product: str,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
     sha256: Collection[str] | None = None,
 ) -> list[KeptFrame]:
     """Return the frames of a product whose pictures are kept, newest first, at most 100,000.
@@ -161,8 +158,6 @@ def kept_frames(
     Args:
         engine: The database.
         product: Of which product.
-        since: Received then or later; None: however early.
-        until: Received before; None: until now.
         sha256: Only these pictures; None: all.
 
     Raises:
@@ -184,10 +179,6 @@ def kept_frames(
         row.score,
         row.p_value,
     ).where(row.product == product, row.archive_ref.is_not(None))
-    if since is not None:
-        query = query.where(row.received_at >= since)
-    if until is not None:
-        query = query.where(row.received_at < until)
     if sha256 is not None:
         query = query.where(row.sha256 == sa.any_(sa.literal(list(sha256), sa.ARRAY(sa.Text))))
     found: dict[str, KeptFrame] = {}
@@ -198,16 +189,14 @@ def kept_frames(
     return list(found.values())
 
 
-def open_frames(
-    engine: sa.Engine, product: str, *, since: datetime | None = None, until: datetime | None = None
-) -> list[KeptFrame]:
+def open_frames(engine: sa.Engine, product: str) -> list[KeptFrame]:
     """Return those of the kept frames that nobody has decided about, or that were opened again.
 
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
     """
     decided = {each.sha256 for each in newest_decisions(engine, product) if each.decision is not FrameDecision.OPEN}
-    return [frame for frame in kept_frames(engine, product, since=since, until=until) if frame.sha256 not in decided]
+    return [frame for frame in kept_frames(engine, product) if frame.sha256 not in decided]
 
 
 def products_of_pictures(engine: sa.Engine, sha256: Collection[str]) -> dict[str, frozenset[str]]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from infra.store.connect import transaction
-from infra.store.tables import FrameDecision, SecondSource, VerdictState, decisions, second_verdicts, verdicts
+from infra.store.tables import UNUSABLE, FrameDecision, SecondSource, VerdictState, decisions, second_verdicts, verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,6 @@ def changed_verdicts(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    limit: int | None = None,
 ) -> list[ChangedVerdict]:
     """Return the frames of which a model says something else than their verdict, oldest first; NO_VERDICT counts as another.
 
@@ -128,7 +127,6 @@ def changed_verdicts(
         .join(verdicts, _SAME_FRAME)
         .where(second.model_id == model_id, second.state != verdicts.c.state, *_within(since, until))
         .order_by(second.received_at, second.camera, second.frame_id)
-        .limit(limit)
     )
     with transaction(engine) as connection:
         return [
@@ -180,7 +178,7 @@ def seen_by(engine: sa.Engine, model_id: int, learned_from: Sequence[str] = ()) 
 def frames_to_replay(
     engine: sa.Engine, product: str, model_id: int, since: datetime, until: datetime
 ) -> list[FrameToReplay]:
-    """Return the kept frames of a window that a model has not scored, oldest first.
+    """Return the kept frames of a window that a model has not scored, oldest first; those that can be judged at all.
 
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
@@ -189,7 +187,7 @@ def frames_to_replay(
     scored = sa.exists().where(second_verdicts.c.model_id == model_id, _SAME_FRAME)
     query = (
         sa.select(row.received_at, row.camera, row.frame_id, row.archive_ref)
-        .where(row.product == product, row.archive_ref.is_not(None), row.received_at >= since, row.received_at < until)
+        .where(row.product == product, _TO_JUDGE, row.received_at >= since, row.received_at < until)
         .where(~scored)
         .order_by(row.received_at, row.camera, row.frame_id)
     )
@@ -198,13 +196,13 @@ def frames_to_replay(
 
 
 def frames_of(engine: sa.Engine, product: str, since: datetime, until: datetime) -> tuple[int, int]:
-    """Return how many frames of a product a window has, and of how many the picture is kept.
+    """Return how many frames of a product a window has, and of how many the picture is kept and can be judged.
 
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
     """
     row = verdicts.c
-    query = sa.select(sa.func.count(), sa.func.count(row.archive_ref)).where(
+    query = sa.select(sa.func.count(), sa.func.count().filter(_TO_JUDGE)).where(
         row.product == product, row.received_at >= since, row.received_at < until
     )
     with transaction(engine) as connection:
@@ -212,6 +210,7 @@ def frames_of(engine: sa.Engine, product: str, since: datetime, until: datetime)
         return frames, kept
 
 
+_TO_JUDGE = sa.and_(verdicts.c.archive_ref.is_not(None), sa.func.coalesce(verdicts.c.reason, "").not_in(UNUSABLE))
 _SAME_FRAME = sa.and_(
     second_verdicts.c.received_at == verdicts.c.received_at,
     second_verdicts.c.camera == verdicts.c.camera,

@@ -37,6 +37,10 @@ class NoVerdictReason(StrEnum):
     LATE = "late"  # older than `late_after_s` when its scoring would have begun
 
 
+UNUSABLE = (NoVerdictReason.BLACK, NoVerdictReason.OVER_EXPOSED, NoVerdictReason.FROZEN)
+"""Reasons that lie in the picture: no model may say anything of it, now or later."""
+
+
 class ModelState(StrEnum):
     """Where a registered model stands."""
 

@@ -58,7 +58,9 @@ def release(database: sa.Engine, pictures: Sequence[str], **changes: Any) -> Non
     decide(database, [replace(first, sha256=picture, **changes) for picture in pictures])
 
 
-def on_record(database: sa.Engine, model_id: int, pictures: Sequence[str | None], state: str = "GOOD") -> list[str]:
+def on_record(
+    database: sa.Engine, model_id: int, pictures: Sequence[str | None], state: str = "GOOD", **further: Any
+) -> list[str]:
     """Put frames on record, one a picture, a minute apart from noon on; None is one whose picture was not kept."""
     mine = claim(database, FIRST, "scorer")
     first = mine.next_offset or 0
@@ -71,6 +73,6 @@ def on_record(database: sa.Engine, model_id: int, pictures: Sequence[str | None]
             "sha256": picture or "0" * 64,
             "archive_ref": f"{picture[:2]}/{picture}" if picture else None,
         }
-        rows.append(judged(f"frame {number}", number, model_id, state, **changes))
+        rows.append(replace(judged(f"frame {number}", number, model_id, state, **changes), **further))
     write_batch(database, [mine], batch(*rows), 7)
     return [row.frame_id for row in rows]

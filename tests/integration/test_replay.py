@@ -129,7 +129,19 @@ def test_frames_that_cannot_be_scored_again_are_counted_and_named(
     done = replay(workshop, candidate, *DAY)
     assert (done.frames, done.kept, done.scored) == (8, 6, 4)
     assert [line.split(":")[0] for line in done.lost] == ["cam/frame 0", "cam/frame 1"]
-    assert "4 frames scored now, 0 before, of 6 kept ones of 8 in the window" in str(done)
+    assert "4 frames scored now, 0 before, of 6 kept ones that can be judged, of 8 in the window" in str(done)
+
+
+def test_of_a_picture_that_nobody_can_judge_no_model_says_that_it_is_good(
+    database: sa.Engine, workshop: Workshop, candidate: ModelRow
+) -> None:
+    pictures = [keep(workshop.archive, 100 + number) for number in range(4)]
+    for picture, reason in zip(pictures, ("black", "over_exposed", "frozen", "no_model"), strict=True):
+        unseen = {"state": "NO_VERDICT", "reason": reason, "score": None}
+        on_record(database, candidate.id - 1, [picture], **unseen)
+    done = replay(workshop, candidate, *DAY)
+    assert (done.frames, done.kept, done.scored) == (4, 1, 1)  # the one that only had no model
+    assert [row.frame_id for row in changed_verdicts(database, candidate.id)] == ["frame 3"]
 
 
 def test_what_speaks_against_a_candidate(
@@ -179,7 +191,7 @@ def test_the_commands_replay_compare_promote_and_roll_back(database: sa.Engine, 
     window = ["--from", DAY[0].isoformat(), "--to", DAY[1].isoformat()]
     replayed = RUN.invoke(replay_app, [*of, *window, "--model", "2", "--changed", str(file)])
     assert replayed.exit_code == 0, replayed.output
-    assert "6 frames scored now, 0 before, of 6 kept ones of 6 in the window" in replayed.stdout
+    assert "6 frames scored now, 0 before, of 6 kept ones that can be judged, of 6 in the window" in replayed.stdout
     assert "2 verdicts differ, 2 of them would be rejected now" in replayed.stdout
     with file.open(newline="", encoding="utf-8") as lines:
         assert [row["part_id"] for row in csv.DictReader(lines)] == ["part 4", "part 5"]

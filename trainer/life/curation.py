@@ -156,7 +156,7 @@ class Curator:
         """
         if not reason.strip():
             raise CurationError("a decision needs a reason: it stays on record")
-        kept = {frame.sha256: frame for frame in kept_frames(self.database, self.product, sha256=sha256)}
+        kept = {frame.sha256: frame for frame in kept_frames(self.database, self.product, sha256)}
         made = [
             self._new(each, decision, reason, kept.get(each), challenge=challenge, where=f"{each}") for each in sha256
         ]

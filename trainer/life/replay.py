@@ -23,7 +23,7 @@ class Replayed:
 
     Attributes:
         frames: Frames of the product in the window.
-        kept: Those whose pictures are kept; the others cannot be scored again.
+        kept: Those whose pictures are kept and can be judged: neither black, nor over-exposed, nor of a frozen camera.
         scored: Scored now.
         before: Had been scored by this model before, in shadow or by a replay.
         lost: Frames whose picture is gone, altered or does not decode, with the reason of each.
@@ -39,7 +39,8 @@ class Replayed:
 
     def __str__(self) -> str:
         """Say it in a line or more."""
-        head = f"{self.scored} frames scored now, {self.before} before, of {self.kept} kept ones of {self.frames} in the window"
+        window = f"{self.kept} kept ones that can be judged, of {self.frames} in the window"
+        head = f"{self.scored} frames scored now, {self.before} before, of {window}"
         bad = [f"{self.not_finite} scores were not finite"] if self.not_finite else []
         return "\n".join([head, *bad, *(f"not scored: {line}" for line in self.lost)])
 

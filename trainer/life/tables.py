@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infra.printable import printable
 from infra.store.promotions import ModelRow, Promotion
 from infra.store.second_verdicts import ChangedVerdict
 from infra.store.tables import VerdictState
@@ -148,7 +149,7 @@ def _challenge(row: ModelRow) -> str:
 
 
 def _add(table: Table, *values: object) -> None:
-    table.add_row(*(Text(" ".join(str(value).split())) for value in values))  # text from outside is no markup
+    table.add_row(*(Text(printable(str(value))) for value in values))  # text from outside is no markup
 
 
 def _text(table: Table) -> str:
