@@ -1,21 +1,87 @@
-"""The router: which pages there are, and what they share. Streamlit runs this file on every rerun."""
+"""The router: which pages there are, and who may see them. Streamlit runs this file on every rerun."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 import streamlit as st
 from PIL import Image
+from streamlit.navigation.page import Page
 
-from dashboard.views import alerts, live
+from dashboard import access
+from dashboard.access import Person, Right
+from dashboard.sources import sources
+from dashboard.views import alerts, line, people
+from dashboard.views.calm import Pages, calmly
+from infra.errors import AccessDeniedError
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A page of the navigation; those who have not the right do not find it there."""
+
+    name: str
+    draw: Callable[[Pages], None]
+    icon: str
+    right: Right = Right.SEE
+
+
+_ENTRIES = (
+    _Entry("line", line.page, ":material/videocam:"),
+    _Entry("alerts", alerts.page, ":material/notifications:"),
+    _Entry("people", people.page, ":material/group:", Right.ADMINISTER),
+)
 
 
 def main() -> None:
     """Draw the page that the address asks for."""
     st.set_page_config(page_title="differline", page_icon=_icon(), layout="wide")
-    alerts_page = st.Page(alerts.page, title="Alerts", icon=":material/notifications:", url_path="alerts")
-    live_page = st.Page(
-        lambda: live.page(alerts_page), title="Live", icon=":material/videocam:", url_path="live", default=True
-    )
-    st.navigation([live_page, alerts_page], position="top").run()
+    with calmly():
+        try:
+            who = access.person()
+        except AccessDeniedError:
+            _sign_in()
+            return
+        if who.may(Right.SEE):
+            _pages(who)
+        else:
+            _no_role(who)
+
+
+def _pages(who: Person) -> None:
+    pages: dict[str, Page] = {}
+    for entry in _ENTRIES:
+        if who.may(entry.right):
+            pages[entry.name] = st.Page(
+                partial(entry.draw, pages),
+                title=entry.name.capitalize(),
+                icon=entry.icon,
+                url_path=entry.name,
+                default=entry.name == "line",
+            )
+    st.navigation(list(pages.values()), position="top").run()
+    _signed_in_as(who)
+
+
+def _signed_in_as(who: Person) -> None:
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.text(f"{who.name} · {who.role}", width="content")
+        if sources().settings.oidc_metadata_url is not None:
+            st.button("Sign out", on_click=st.logout, icon=":material/logout:", type="tertiary")
+
+
+def _sign_in() -> None:
+    with st.container(border=True):
+        st.markdown("#### differline")
+        st.caption("Sign in to see the line.")
+        st.button("Sign in", on_click=st.login, icon=":material/login:", type="primary")
+
+
+def _no_role(who: Person) -> None:
+    st.warning("You are signed in and have no role here; somebody who administers the sign-in can give you one.")
+    _signed_in_as(who)
 
 
 def _icon() -> Image.Image:

@@ -6,7 +6,7 @@ moves, the window's ends and the threshold included, is in the table, and a tile
 
 from collections.abc import Sequence
 from copy import deepcopy
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from typing import Any, Literal
 
@@ -25,28 +25,43 @@ CHART_HEIGHT_PX = 210
 TABLE = "scores"  # what the specification calls its table
 _WIDE_SPREAD = 8.0  # highest score over threshold from which a linear axis would flatten everything near the threshold
 
-_COLUMNS = ("at", "lowest", "highest", "threshold", "label", "verdict", "frames", "blanks")
+_COLUMNS = ("at", "lowest", "highest", "threshold", "label", "verdict", "frames", "blanks", "clock")
 
 
-def score_figure(series: ScoreSeries) -> dict[str, Any]:
+def score_figure(series: ScoreSeries, zone: tzinfo) -> dict[str, Any]:
     """Return a camera's score chart for `st.vega_lite_chart`: the specification with its table."""
     specification = deepcopy(score_chart(scale_kind(series.buckets)))  # Streamlit writes into what it is given
-    return {**specification, "datasets": {TABLE: score_table(series)}}
+    return {**specification, "datasets": {TABLE: score_table(series, zone)}}
 
 
-def score_table(series: ScoreSeries) -> pd.DataFrame:
-    """Return the chart's rows: the buckets, and one row at each end of the window.
+def wall_time_ms(at: datetime, zone: tzinfo) -> float:
+    """Return what a clock in the plant shows, as milliseconds since 1970 would be if that were UTC.
 
-    `at` is in milliseconds since 1970, which Vega shows in the time zone of the browser.
+    Vega knows two zones only: UTC and the browser's. With this in a scale of type `utc` it shows the plant's.
     """
+    return at.astimezone(zone).replace(tzinfo=UTC).timestamp() * 1000
+
+
+def score_table(series: ScoreSeries, zone: tzinfo) -> pd.DataFrame:
+    """Return the chart's rows: the buckets, and one row at each end of the window; `at` is as `wall_time_ms` makes it."""
     scored = [bucket.threshold for bucket in series.buckets if bucket.threshold is not None]
     first, last = (scored[0], scored[-1]) if scored else (None, None)
     rows: list[tuple[Any, ...]] = [
-        (_ms(series.since), None, None, first, None if first is None else f"{first:.4g}", "edge", 0, 0)
+        (
+            wall_time_ms(series.since, zone),
+            None,
+            None,
+            first,
+            None if first is None else f"{first:.4g}",
+            "edge",
+            0,
+            0,
+            "",
+        )
     ]
     rows += [
         (
-            _ms(bucket.at),
+            wall_time_ms(bucket.at, zone),
             bucket.lowest,
             bucket.highest,
             bucket.threshold,
@@ -54,10 +69,11 @@ def score_table(series: ScoreSeries) -> pd.DataFrame:
             "DEFECT" if bucket.defects else "GOOD",
             bucket.frames,
             bucket.no_verdicts,
+            f"{bucket.at.astimezone(zone):%H:%M:%S}",
         )
         for bucket in series.buckets
     ]
-    rows.append((_ms(series.until), None, None, last, None, "edge", 0, 0))
+    rows.append((wall_time_ms(series.until, zone), None, None, last, None, "edge", 0, 0, ""))
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(
         {"at": "float64", "lowest": "float64", "highest": "float64", "threshold": "float64"}
     )
@@ -76,7 +92,7 @@ def scale_kind(buckets: Sequence[ScoreBucket]) -> ScaleKind:
 @cache
 def score_chart(kind: ScaleKind) -> dict[str, Any]:
     """Return the Vega-Lite specification of the chart, without its table; made once, since Altair takes long to check it."""
-    time = alt.X("at:T").title(None).axis(format="%H:%M", tickCount=5, grid=False)
+    time = alt.X("at:T").scale(type="utc").title(None).axis(format="%H:%M", tickCount=5, grid=False)
     score = alt.Scale(type=kind, zero=False, nice=False, padding=10)
     chart = alt.layer(_spread(time, score), _peaks(time, score), _blanks(time), _threshold(time, score))
     spec: dict[str, Any] = chart.properties(height=CHART_HEIGHT_PX).to_dict()
@@ -104,7 +120,7 @@ def _peaks(time: alt.X, scale: alt.Scale) -> _Chart:
     shape = alt.Shape("verdict:N").scale(domain=kinds, range=["circle", "cross"]).legend(None)
     size = alt.Size("verdict:N", sort=kinds).scale(domain=kinds, range=[14, 70]).legend(None)
     tooltip = [
-        alt.Tooltip("at:T", title="time", format="%H:%M:%S"),
+        alt.Tooltip("clock:N", title="time"),
         alt.Tooltip("highest:Q", title="highest score", format=".4g"),
         alt.Tooltip("threshold:Q", format=".4g"),
         alt.Tooltip("frames:Q"),
@@ -119,7 +135,7 @@ def _blanks(time: alt.X) -> _Chart:
     mark = _base(time).mark_tick(color=QUIET_COLOR, thickness=2, size=12, yOffset=-6, orient="vertical")
     return mark.encode(
         y=alt.value("height"),
-        tooltip=[alt.Tooltip("at:T", title="no verdict", format="%H:%M:%S"), alt.Tooltip("blanks:Q", title="frames")],
+        tooltip=[alt.Tooltip("clock:N", title="no verdict"), alt.Tooltip("blanks:Q", title="frames")],
     ).transform_filter("datum.blanks > 0")
 
 
@@ -135,7 +151,3 @@ def _threshold(time: alt.X, scale: alt.Scale) -> _Chart:
             label="isValid(datum.label) ? 'threshold ' + datum.label : ''"
         ),
     )
-
-
-def _ms(at: datetime) -> float:
-    return float(at.timestamp() * 1000)

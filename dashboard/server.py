@@ -2,11 +2,14 @@
 
 import http
 import http.client
+import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +18,7 @@ from types import FrameType
 
 from infra.children import ending_with_us
 from infra.engines import Engines
-from infra.errors import EngineError
+from infra.errors import EngineError, SettingsError
 from infra.settings import ENV_PREFIX, Settings
 
 _APP = Path(__file__).with_name("app.py")
@@ -66,7 +69,12 @@ def serve(
     """
     host, port = settings.dashboard_host, settings.dashboard_port
     check_port(host, port)
-    with _stoppable() as stop_asked, engines(settings) as running, _server(settings, running) as server:
+    with (
+        _stoppable() as stop_asked,
+        engines(settings) as running,
+        sign_in_file(settings) as secrets_file,
+        _server(settings, running, secrets_file) as server,
+    ):
         if _wait_until_up(server, host, port, stop_asked):
             announce(f"The dashboard is on {address(host, port)} until Ctrl-C.")
             _wait_until_stopped(server, stop_asked)
@@ -90,9 +98,46 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
-def command_line(host: str, port: int) -> list[str]:
+@contextmanager
+def sign_in_file(settings: Settings) -> Iterator[Path | None]:
+    """Write what Streamlit must know to sign people in, to a file for our eyes only, as long as the server runs.
+
+    Yields:
+        The file; None where no provider is named.
+
+    Raises:
+        SettingsError: The provider is named and our password there is not.
+    """
+    if settings.oidc_metadata_url is None:
+        yield None
+        return
+    if settings.oidc_client_secret is None:
+        raise SettingsError("DIFFERLINE_OIDC_METADATA_URL is set, DIFFERLINE_OIDC_CLIENT_SECRET is not")
+    cookie_secret = settings.oidc_cookie_secret
+    values = {
+        "redirect_uri": settings.oidc_redirect_url
+        or address(settings.dashboard_host, settings.dashboard_port) + "/oauth2callback",
+        "cookie_secret": cookie_secret.get_secret_value() if cookie_secret else secrets.token_urlsafe(32),
+        "client_id": settings.oidc_client_id,
+        "client_secret": settings.oidc_client_secret.get_secret_value(),
+        "server_metadata_url": settings.oidc_metadata_url,
+    }
+    lines = [
+        "[auth]",
+        *(f"{name} = {json.dumps(value)}" for name, value in values.items()),
+        'expose_tokens = ["access"]',
+    ]
+    with tempfile.TemporaryDirectory(prefix="differline-") as folder:  # made for its owner alone
+        file = Path(folder, "secrets.toml")
+        file.write_text("\n".join(lines), encoding="utf-8")
+        yield file
+
+
+def command_line(host: str, port: int, secrets_file: Path | None = None) -> list[str]:
     """Return the command of the Streamlit server; everything is a flag, so that no file of settings is needed."""
     options = {"server.address": host, "server.port": str(port), **_OPTIONS}
+    if secrets_file is not None:
+        options["secrets.files"] = str(secrets_file)
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "streamlit", "run", str(_APP), *flags]
 
@@ -103,6 +148,8 @@ def environment(inherited: Mapping[str, str], settings: Settings, engines: Engin
         "DATABASE_URL": engines.database_url,
         "REDIS_URL": engines.redis_url,
         "ARCHIVE_URL": settings.archive_location,
+        "DASHBOARD_HOST": settings.dashboard_host,
+        "DASHBOARD_PORT": str(settings.dashboard_port),
     }
     return {**inherited, **{ENV_PREFIX + name: value for name, value in own.items()}}
 
@@ -140,9 +187,9 @@ def _stoppable() -> Iterator[_StopAsked]:
 
 
 @contextmanager
-def _server(settings: Settings, engines: Engines) -> Iterator[subprocess.Popen[bytes]]:
+def _server(settings: Settings, engines: Engines, secrets_file: Path | None) -> Iterator[subprocess.Popen[bytes]]:
     server = subprocess.Popen(  # noqa: S603 - our own interpreter and file, no shell
-        ending_with_us(command_line(settings.dashboard_host, settings.dashboard_port)),
+        ending_with_us(command_line(settings.dashboard_host, settings.dashboard_port, secrets_file)),
         env=environment(os.environ, settings, engines),
         stdout=_STANDARD_ERROR,  # Streamlit prints the tracebacks of pages to standard output
         process_group=0,  # Ctrl-C reaches us alone, and we stop it

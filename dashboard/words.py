@@ -4,12 +4,12 @@ Badges, labels and captions are Markdown: only our own words go there. What come
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from dashboard.sources import sources
 from infra.store.tables import AlertKind, AlertState, CameraTrouble, DriftCause, NoVerdictReason, VerdictState
 
 BadgeColor = Literal["blue", "orange", "gray"]
@@ -36,6 +36,7 @@ _VERDICTS = {
 _ALERTS = {
     AlertState.OPEN: Badge("open", ":material/notifications_active:", "orange"),
     AlertState.ACKNOWLEDGED: Badge("acknowledged", ":material/done_all:", "gray"),
+    AlertState.RESOLVED: Badge("resolved", ":material/task_alt:", "gray"),
 }
 _KINDS = {
     AlertKind.DEFECT: "defect",
@@ -161,11 +162,8 @@ def no_verdict_reason(reason: str | None) -> str:
 
 
 def time_zone() -> tzinfo:
-    """Return the time zone of the person who looks; UTC where the browser does not tell."""
-    try:
-        return ZoneInfo(st.context.timezone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
+    """Return the plant's time zone: every page says times in it, wherever the browser is."""
+    return sources().zone
 
 
 def local_time(at: datetime | None, zone: tzinfo) -> str:

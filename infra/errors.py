@@ -5,7 +5,11 @@ DifferlineError
 ├── EngineError             an embedded engine cannot start (another version's data, a taken port)
 ├── FleetError              one of several scorers on a machine dies again and again, or does not end in order
 ├── BadFrameError           one frame cannot be judged: dead letter, with its reason
+├── AccessDeniedError       somebody at the dashboard may not do this, or nobody is signed in; nothing was done
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
+├── PromotionError          a model is not put in force: something speaks against it; the one in force stays
+├── RefitError              a refit cannot begin or end; nothing was registered
+├── CurationError           decisions about pictures cannot be put on record; none was
 ├── PretrainingError        pretraining cannot begin, go on or end; the last good checkpoint is kept
 ├── ExportError             a model cannot be handed to other programs; nothing was written
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
@@ -65,6 +69,10 @@ class BadFrameError(DifferlineError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class AccessDeniedError(DifferlineError):
+    """Somebody at the dashboard may not do this, or nobody is signed in; nothing was done."""
 
 
 class TrainingSetError(DifferlineError):

@@ -3,14 +3,16 @@
 The README's settings table is generated from this class (`python -m infra.settings`), and a test compares the two.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from infra.errors import SettingsError
+from infra.plant_time import shift_starts, zone_named
 
 ENV_PREFIX = "DIFFERLINE_"
 CONFIG_VARIABLE = "DIFFERLINE_CONFIG"
@@ -187,6 +189,52 @@ class Settings(BaseSettings):
     extractor_seed: int = Field(0, description="seed of the `random` extractor weights")
     dashboard_host: str = Field("127.0.0.1", description="address the dashboard listens on")
     dashboard_port: int = Field(8501, ge=1, le=65535, description="port the dashboard listens on")
+    dashboard_role: Literal["auto", "none", "viewer", "inspector", "engineer", "admin"] = Field(
+        "auto",
+        description="what everybody is on the dashboard while no OIDC provider is named; `auto`: `admin` where the dashboard "
+        "listens on a loopback address, else `viewer`",
+    )
+    time_zone: str | None = Field(
+        None, description="the plant's time zone as IANA names it, e.g. `Europe/Berlin`; unset: this machine's"
+    )
+    shifts: str = Field("06:00,14:00,22:00", description="when shifts begin, in the plant's time, separated by commas")
+    oidc_metadata_url: str | None = Field(
+        None,
+        description="OIDC provider that people sign in at, as `https://…/.well-known/openid-configuration`; unset: nobody has "
+        "to, see `DIFFERLINE_DASHBOARD_ROLE`",
+    )
+    oidc_client_id: str = Field("differline", description="our name at the OIDC provider")
+    oidc_client_secret: SecretStr | None = Field(None, description="our password at the OIDC provider")
+    oidc_cookie_secret: SecretStr | None = Field(
+        None,
+        description="signs the sign-in cookies, 32 characters or more; unset: people sign in again after a restart",
+    )
+    oidc_redirect_url: str | None = Field(
+        None,
+        description="where the OIDC provider sends people back to: the dashboard's address in a browser with "
+        "`/oauth2callback`; unset: that of this machine",
+    )
+    oidc_name_claim: str = Field(
+        "email",
+        description="claim with the name that stands beside what somebody does: unique, and not to be chosen by the person",
+    )
+    oidc_role_claim: str = Field("roles", description="claim with the roles of a person: a text or a list of them")
+    oidc_roles: dict[str, Literal["viewer", "inspector", "engineer", "admin"]] = Field(
+        {
+            "differline-viewer": "viewer",
+            "differline-inspector": "inspector",
+            "differline-engineer": "engineer",
+            "differline-admin": "admin",
+        },
+        description="what each value of that claim means, as JSON; the highest counts, and a person without one may not look",
+    )
+    oidc_confirm_s: float | None = Field(
+        1.0,
+        ge=0,
+        description="the provider's user info is asked again when the last answer is so old, and before every write, in "
+        "seconds, so a role that is taken away there is gone here; unset: the claims of the sign-in count",
+    )
+    oidc_session_hours: float = Field(12.0, gt=0, description="people sign in again after so many hours: about a shift")
     metrics_host: str = Field("127.0.0.1", description="address that `/metrics` and `/healthz` are served on")
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port of `/metrics` and `/healthz`, one for each service of a machine; 0: none"
@@ -211,6 +259,18 @@ class Settings(BaseSettings):
         """Environment first, then the TOML file; no .env files and no secrets folder."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
         return (init_settings, env_settings, toml)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        zone_named(name)
+        return name
+
+    @field_validator("shifts")
+    @classmethod
+    def _shifts_of_a_day(cls, text: str) -> str:
+        shift_starts(text)
+        return text
 
     @property
     def fills_outbox(self) -> bool:
@@ -263,9 +323,13 @@ def settings_table() -> str:
     """Return the README's settings table, as Markdown."""
     rows = ["| setting | default | what |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
-        default = "unset" if field.default is None else f"`{field.default}`"
+        default = "unset" if field.default is None else f"`{_as_written(field.default)}`"
         rows.append(f"| `{ENV_PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
+
+
+def _as_written(default: object) -> str:
+    return json.dumps(default) if isinstance(default, dict) else str(default)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import data, words
-from dashboard.views.away import show_away
+from dashboard import words
+from dashboard.data import alerts as data
+from dashboard.data import pictures
+from dashboard.views.calm import Pages, show_away
 from infra.errors import DatabaseAwayError
 from infra.heatmaps import LOUD, QUIET, overlay
 from infra.store.alerts import ACKNOWLEDGED_ACTION, MAX_REASON, Alert, AlertAction, AlertKey
@@ -27,7 +29,7 @@ _LONGEST_NUMBER = 20
 _DONE = {ACKNOWLEDGED_ACTION: "acknowledged"}
 
 
-def page() -> None:
+def page(_pages: Pages) -> None:
     """Draw the page: the list runs again by itself, the opened alert stays as it is."""
     list_side, detail_side = st.columns([2, 3], gap="medium")
     with list_side:
@@ -183,12 +185,12 @@ def _heading(alert: Alert) -> None:
 @st.fragment
 def _pictures(verdict: Verdict) -> None:
     """Show the frame beside the same frame with its heat; the slider moves only these."""
-    frame = data.picture(verdict.archive_ref) if verdict.archive_ref else None
+    frame = pictures.picture(verdict.archive_ref) if verdict.archive_ref else None
     if frame is None:
         st.caption("The picture of this frame is not kept.")
         return
     try:
-        heat = data.heat(verdict)
+        heat = pictures.heat(verdict)
     except DatabaseAwayError:
         show_away()
         return

@@ -1,6 +1,6 @@
 """Alerts: the list, one of them with its verdict, and what people did with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from infra.store.audit import ALERT_ACTION, alert_subject, record
 from infra.store.connect import transaction
-from infra.store.tables import AlertState, alert_actions, alerts, models, verdicts
+from infra.store.tables import AlertOutcome, AlertState, alert_actions, alerts, models, verdicts
 from infra.store.verdicts import Verdict, verdict_columns, verdict_from_row
 
 MAX_REASON = 500
 ACKNOWLEDGED_ACTION = "acknowledge"
+RESOLVED_ACTION = "resolve"
 _LARGEST_ID = 2**63 - 1
 
 
@@ -36,6 +37,7 @@ class Alert:
         run: The run with the gap, of a `ledger_gap`.
         missing: How many of its frames were missing, of a `ledger_gap`.
         detail: What exactly; of `camera_health` a `CameraTrouble`, of `drift` a `DriftCause`: where to look first.
+        outcome: What it turned out to be; None while it is not resolved, and where nobody said.
     """
 
     id: int
@@ -50,6 +52,8 @@ class Alert:
     run: str | None = None
     missing: int | None = None
     detail: str | None = None
+    outcome: AlertOutcome | None = None
+    resolved_at: datetime | None = None
 
     @property
     def key(self) -> AlertKey:
@@ -148,23 +152,71 @@ def acknowledge(engine: sa.Engine, alert_id: int, who: str, reason: str) -> bool
         DatabaseAwayError: The database does not answer; to try again is safe.
     """
     text = _checked_reason(reason)
+    with transaction(engine) as connection:
+        return _moved(connection, alert_id, _Step(ACKNOWLEDGED_ACTION, who, text), _ACKNOWLEDGED)
+
+
+def acknowledge_many(engine: sa.Engine, alert_ids: Sequence[int], who: str, reason: str) -> int:
+    """Acknowledge those of several alerts that are open, for one reason, all in one transaction.
+
+    Returns:
+        How many were open.
+
+    Raises:
+        ValueError: The reason is empty, longer than MAX_REASON characters, or has a NUL.
+        LookupError: There is no alert of one of the numbers; none was acknowledged.
+        DatabaseAwayError: The database does not answer; to try again is safe.
+    """
+    step = _Step(ACKNOWLEDGED_ACTION, who, _checked_reason(reason))
+    with transaction(engine) as connection:
+        return sum(_moved(connection, each, step, _ACKNOWLEDGED) for each in sorted(set(alert_ids)))
+
+
+def resolve(engine: sa.Engine, alert_id: int, who: str, reason: str, outcome: AlertOutcome | None = None) -> bool:
+    """Say that nothing is left to do about an alert, and what it turned out to be; on record with who and why.
+
+    Returns:
+        False where it was resolved before: somebody was quicker, and nothing was written.
+
+    Raises:
+        ValueError: The reason is empty, longer than MAX_REASON characters, or has a NUL.
+        LookupError: There is no alert of that number.
+        DatabaseAwayError: The database does not answer; to try again is safe.
+    """
+    step = _Step(outcome or RESOLVED_ACTION, who, _checked_reason(reason))
+    resolved = {"state": AlertState.RESOLVED, "outcome": outcome, "resolved_at": sa.func.clock_timestamp()}
+    with transaction(engine) as connection:
+        return _moved(connection, alert_id, step, resolved)
+
+
+_ACKNOWLEDGED: dict[str, Any] = {"state": AlertState.ACKNOWLEDGED}
+_COMES_FROM = {
+    AlertState.ACKNOWLEDGED: [AlertState.OPEN],
+    AlertState.RESOLVED: [AlertState.OPEN, AlertState.ACKNOWLEDGED],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    action: str
+    who: str
+    reason: str
+
+
+def _moved(connection: sa.Connection, alert_id: int, step: _Step, values: dict[str, Any]) -> bool:
+    """Move an alert on and put it on record; False where it has gone there or further before."""
     if not 0 <= alert_id <= _LARGEST_ID:
         raise LookupError(f"there is no alert {alert_id}")
-    now_acknowledged = (
-        sa.update(alerts)
-        .where(alerts.c.id == alert_id, alerts.c.state == AlertState.OPEN)
-        .values(state=AlertState.ACKNOWLEDGED)
-        .returning(alerts.c.id)
-    )
-    action = sa.insert(alert_actions).values(alert_id=alert_id, action=ACKNOWLEDGED_ACTION, who=who, reason=text)
-    with transaction(engine) as connection:
-        if connection.scalar(now_acknowledged) is not None:
-            detail = {ALERT_ACTION: connection.execute(action.returning(alert_actions.c.id)).scalar_one()}
-            record(connection, who, ACKNOWLEDGED_ACTION, alert_subject(alert_id), reason=text, detail=detail)
-            return True
+    before = _COMES_FROM[values["state"]]
+    moved = sa.update(alerts).where(alerts.c.id == alert_id, alerts.c.state.in_(before)).values(values)
+    if connection.scalar(moved.returning(alerts.c.id)) is None:
         if connection.scalar(sa.select(alerts.c.id).where(alerts.c.id == alert_id)) is None:
             raise LookupError(f"there is no alert {alert_id}")
         return False
+    done = sa.insert(alert_actions).values(alert_id=alert_id, action=step.action, who=step.who, reason=step.reason)
+    detail = {ALERT_ACTION: connection.execute(done.returning(alert_actions.c.id)).scalar_one()}
+    record(connection, step.who, step.action, alert_subject(alert_id), reason=step.reason, detail=detail)
+    return True
 
 
 def actions(engine: sa.Engine, alert_id: int) -> list[AlertAction]:
@@ -194,7 +246,8 @@ def _with_verdict(chosen: sa.Subquery) -> sa.Select[*tuple[Any, ...]]:
 def _alert_from_row(row: Mapping[Any, Any]) -> Alert:
     own = {name: row[f"alert_{name}"] for name in Alert.__dataclass_fields__ if name != "verdict"}
     has_verdict = row["frame_id"] is not None
-    return Alert(**{**own, "state": AlertState(own["state"])}, verdict=verdict_from_row(row) if has_verdict else None)
+    own |= {"state": AlertState(own["state"]), "outcome": AlertOutcome(own["outcome"]) if own["outcome"] else None}
+    return Alert(**own, verdict=verdict_from_row(row) if has_verdict else None)
 
 
 def _checked_reason(reason: str) -> str:

@@ -99,6 +99,11 @@ def product_subject(product: str) -> str:
     return f"product {product}"
 
 
+def person_subject(person: str) -> str:
+    """Return how somebody is named in the log, whose rights are changed."""
+    return f"person {person}"
+
+
 def position_subject(topic: str, partition: int) -> str:
     """Return how the position of a partition is named in the log."""
     return f"position {topic}/{partition}"

@@ -100,7 +100,25 @@ class AlertState(StrEnum):
     """Where an alert stands."""
 
     OPEN = "open"
-    ACKNOWLEDGED = "acknowledged"
+    ACKNOWLEDGED = "acknowledged"  # somebody looks after it
+    RESOLVED = "resolved"  # nothing is left to do
+
+
+class AlertOutcome(StrEnum):
+    """What an alert about a frame turned out to be, by the person who resolved it."""
+
+    FALSE_ALARM = "false_alarm"
+    REAL_DEFECT = "real_defect"
+
+
+class Role(StrEnum):
+    """What somebody is on the dashboard; each may do what those before it may."""
+
+    NONE = "none"  # may not even look
+    VIEWER = "viewer"
+    INSPECTOR = "inspector"
+    ENGINEER = "engineer"
+    ADMIN = "admin"
 
 
 class DriftKind(StrEnum):
@@ -377,7 +395,17 @@ alerts = sa.Table(
     sa.Column("run", sa.Text),  # of a ledger_gap, which is about no frame: its frame_id is ''
     sa.Column("missing", sa.BigInteger),  # of a ledger_gap: how many frames
     sa.Column("detail", sa.Text),  # of camera_health: a CameraTrouble; of a drift: a DriftCause
-    sa.CheckConstraint("state IN ('open', 'acknowledged')", name="alerts_state"),
+    sa.Column("outcome", sa.Text),  # an AlertOutcome; NULL where nobody said
+    _time("resolved_at", nullable=True),
+    sa.CheckConstraint("state IN ('open', 'acknowledged', 'resolved')", name="alerts_state"),
+    sa.CheckConstraint(
+        "outcome IS NULL OR (outcome IN ('false_alarm', 'real_defect') AND state = 'resolved')", name="alerts_outcome"
+    ),
+    sa.CheckConstraint("(state = 'resolved') = (resolved_at IS NOT NULL)", name="alerts_resolved"),
+    sa.Index("alerts_camera", "camera", sa.text("opened_at DESC"), sa.text("id DESC")),
+    sa.Index("alerts_kind", "kind", sa.text("opened_at DESC"), sa.text("id DESC")),
+    sa.Index("alerts_product", "product", sa.text("opened_at DESC"), sa.text("id DESC")),
+    sa.Index("alerts_false_alarms", "opened_at", postgresql_where=sa.text("outcome = 'false_alarm'")),
     sa.Index("alerts_newest", sa.text("opened_at DESC"), sa.text("id DESC")),
     sa.Index("alerts_open", sa.text("opened_at DESC"), sa.text("id DESC"), postgresql_where=sa.text("state = 'open'")),
     sa.Index("alerts_frame", "frame_id", "camera"),
@@ -420,6 +448,19 @@ alert_actions = sa.Table(  # appended to, never changed
     sa.Column("reason", sa.Text, nullable=False),
     _time("done_at", default="clock_timestamp()"),
     sa.Index("alert_actions_alert", "alert_id"),
+)
+
+role_limits = sa.Table(  # appended to, never changed: the newest one of a person counts
+    "role_limits",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),  # the most that this person is, whatever the sign-in says
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _time("limited_at", default="clock_timestamp()"),
+    sa.CheckConstraint("role IN ('none', 'viewer', 'inspector', 'engineer', 'admin')", name="role_limits_role"),
+    sa.Index("role_limits_newest", "person", sa.text("id DESC")),
 )
 
 audit_log = sa.Table(  # append-only, by triggers: who did what and why; see infra/store/audit.py

@@ -266,6 +266,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
         "audit_log",
         "decisions",
         "promotions",
+        "role_limits",
         "second_verdicts",
         "outbox",
         "alembic_version",
@@ -311,7 +312,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
         ),
         ("relay", set()),
         ("trainer", {"models.shadow", "models.state"}),
-        ("dashboard", {"alerts.state"}),
+        ("dashboard", {"alerts.outcome", "alerts.resolved_at", "alerts.state"}),
     ],
 )
 def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str, changeable: set[str]) -> None:
@@ -350,7 +351,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
         ),
         ("relay", set()),
         ("trainer", {"audit_log", "decisions", "models", "promotions", "second_verdicts"}),
-        ("dashboard", {"alert_actions", "audit_log", "decisions"}),
+        ("dashboard", {"alert_actions", "audit_log", "decisions", "role_limits"}),
     ],
 )
 def test_each_service_adds_to_its_own_tables_only(

@@ -1,4 +1,7 @@
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -19,20 +22,35 @@ def series(*buckets: ScoreBucket) -> ScoreSeries:
     return ScoreSeries(NOON, NOON + timedelta(minutes=15), buckets)
 
 
+def table_of(of: ScoreSeries) -> pd.DataFrame:
+    return charts.score_table(of, UTC)
+
+
+def figure_of(of: ScoreSeries) -> dict[str, Any]:
+    return charts.score_figure(of, UTC)
+
+
+def test_times_are_those_of_the_plant_wherever_the_browser_is() -> None:
+    table = charts.score_table(series(bucket(5, highest=10.0)), ZoneInfo("Asia/Tokyo"))
+    assert table["at"].min() == (NOON + timedelta(hours=9)).timestamp() * 1000
+    assert table["clock"].tolist() == ["", "21:05:00", ""]
+    assert '"utc"' in json.dumps(charts.score_chart("linear"))
+
+
 def test_the_table_spans_the_window_whatever_was_scored_in_it() -> None:
-    table = charts.score_table(series(bucket(5, highest=10.0)))
+    table = table_of(series(bucket(5, highest=10.0)))
     assert table["at"].min() == NOON.timestamp() * 1000
     assert table["at"].max() == (NOON + timedelta(minutes=15)).timestamp() * 1000
 
 
 def test_the_threshold_reaches_both_ends_and_follows_a_new_model() -> None:
-    table = charts.score_table(series(bucket(5, highest=10.0, threshold=20.0), bucket(9, highest=10.0, threshold=25.0)))
+    table = table_of(series(bucket(5, highest=10.0, threshold=20.0), bucket(9, highest=10.0, threshold=25.0)))
     assert list(table["threshold"]) == [20.0, 20.0, 25.0, 25.0]
     assert table["label"].dropna().tolist() == ["20"]
 
 
 def test_a_defect_marks_its_bucket_and_a_blank_has_no_score() -> None:
-    table = charts.score_table(series(bucket(1, highest=31.0, defects=1), bucket(2, highest=None, threshold=None)))
+    table = table_of(series(bucket(1, highest=31.0, defects=1), bucket(2, highest=None, threshold=None)))
     defect, blank = table.iloc[1], table.iloc[2]
     assert (defect["verdict"], defect["highest"], defect["blanks"]) == ("DEFECT", 31.0, 0)
     assert pd.isna(blank["highest"])
@@ -40,7 +58,7 @@ def test_a_defect_marks_its_bucket_and_a_blank_has_no_score() -> None:
 
 
 def test_an_empty_window_is_a_table_without_a_threshold() -> None:
-    table = charts.score_table(series())
+    table = table_of(series())
     assert len(table) == 2
     assert table["threshold"].isna().all()
 
@@ -64,12 +82,12 @@ def test_the_axis_is_logarithmic_only_where_a_peak_would_hide_the_threshold(
 
 def test_an_update_changes_the_table_and_never_the_specification() -> None:
     """What Streamlit draws anew flickers."""
-    before = charts.score_figure(series(bucket(5, highest=10.0)))
-    after = charts.score_figure(series(bucket(5, highest=10.0), bucket(6, highest=19.0, threshold=18.0)))
+    before = figure_of(series(bucket(5, highest=10.0)))
+    after = figure_of(series(bucket(5, highest=10.0), bucket(6, highest=19.0, threshold=18.0)))
     assert len(before.pop("datasets")[charts.TABLE]) < len(after.pop("datasets")[charts.TABLE])
     assert before == after
 
 
 def test_what_streamlit_writes_into_a_figure_stays_in_it() -> None:
-    charts.score_figure(series())["layer"].clear()
-    assert charts.score_figure(series())["layer"]
+    figure_of(series())["layer"].clear()
+    assert figure_of(series())["layer"]

@@ -17,6 +17,8 @@ def test_the_pages_find_what_was_started_for_them(tmp_path: Path) -> None:
         "DIFFERLINE_DATABASE_URL": "postgresql://db/differline",
         "DIFFERLINE_REDIS_URL": "redis://live",
         "DIFFERLINE_ARCHIVE_URL": str(tmp_path / "archive"),
+        "DIFFERLINE_DASHBOARD_HOST": "127.0.0.1",
+        "DIFFERLINE_DASHBOARD_PORT": "8501",
     }
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from dashboard import data
+from dashboard.data import line as data
+from dashboard.sources import Sources
 from infra.live import LatestFrame
 from infra.store.tables import VerdictState
 from infra.store.verdicts import Verdict
@@ -39,11 +40,11 @@ TileOf = Callable[[LatestFrame | None, Verdict | None], data.Tile]
 @pytest.fixture
 def tile_of(monkeypatch: pytest.MonkeyPatch) -> TileOf:
     """The tile for a live frame and a newest verdict; the archive has the picture of f2, the store the verdict of f3."""
-    monkeypatch.setattr(data, "_tile_picture", {"aa/f2": b"archive"}.get)
+    monkeypatch.setattr(data, "small_picture", lambda ref, _side_px: {"aa/f2": b"archive"}.get(ref))
     monkeypatch.setattr(data.verdict_store, "verdict", lambda _db, *frame: {("cam", "f3"): SINCE_THEN}.get(frame[:2]))
 
     def tile(frame: LatestFrame | None, newest: Verdict | None) -> data.Tile:
-        sources = data.Sources(settings=None, database=None, live=FakeLive(frame), archive=None)  # type: ignore[arg-type]
+        sources = Sources(settings=None, database=None, live=FakeLive(frame), archive=None)  # type: ignore[arg-type]
         return data._tile(sources, "cam", newest)
 
     return tile

@@ -1,57 +1,29 @@
-"""The logic of the pages, with the data layer replaced; what they look like is looked at in a browser (tests/e2e)."""
+"""The logic of the alerts page, with the data layer replaced; what it looks like is looked at in a browser (tests/e2e)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-import dashboard
-from dashboard import data
+from dashboard.data import alerts as data
+from dashboard.data import pictures
 from infra.errors import DatabaseAwayError
-from infra.pictures import encode_jpeg
 from infra.store.alerts import Alert, AlertAction, AlertKey
-from infra.store.tables import AlertState, VerdictState
-from infra.store.verdicts import ScoreBucket, ScoreSeries, Verdict
+from infra.store.tables import AlertState
 
-AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-HOSTILE = "**b**<img src=x onerror=alert(1)>"
-VERDICT = Verdict(
-    received_at=AT, frame_id="frame-1", camera=HOSTILE, product="tile", part_id="MT-7", job_id=None, sha256="0" * 64,
-    simulated=None, captured_at=AT, scored_at=AT, committed_at=AT, state=VerdictState.DEFECT, reason=None, model_version=3,
-    score=31.5, p_value=0.0062, threshold=21.0, views=8, archive_ref="aa/1",
-)  # fmt: skip
-PICTURE = np.full((40, 60, 3), 90, np.uint8)
-
-
-def alert_of(number: int, state: AlertState = AlertState.OPEN) -> Alert:
-    at = AT + timedelta(seconds=number)
-    return Alert(number, "defect", HOSTILE, "tile", AT, "frame-1", state, at, VERDICT)
+from .shown import AT, HOSTILE, PICTURE, alert_of, marked_up, texts
 
 
 @dataclass
-class FakeStore:
+class FakeAlerts:
     """What the pages would find, in memory; `away` makes the database not answer."""
 
     alerts: list[Alert] = field(default_factory=list)
-    tiles: list[data.Tile] = field(default_factory=list)
     actions: dict[int, list[AlertAction]] = field(default_factory=dict)
     heat: np.ndarray | None = None
-    missing: dict[str, int] = field(default_factory=dict)
-    scorers: int | None = 1
     away: bool = False
     quicker: bool = False
-
-    def line(self) -> data.Line:
-        self._answer()
-        return data.Line(tuple(self.tiles), len(self.tiles), len(self.alerts), self.missing, self.scorers)
-
-    def score_series(self, _camera: str, window: timedelta) -> ScoreSeries:
-        return ScoreSeries(AT - window, AT, (ScoreBucket(AT, 9.0, 31.5, 21.0, 5, 1, 2),))
 
     def alert_page(self, state: AlertState | None, after: AlertKey | None) -> tuple[list[Alert], bool]:
         self._answer()
@@ -82,25 +54,20 @@ class FakeStore:
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStore]:
-    fake = FakeStore()
-    for name in ("line", "score_series", "alert_page", "open_alerts", "alert", "acknowledge"):
+def store(monkeypatch: pytest.MonkeyPatch) -> FakeAlerts:
+    fake = FakeAlerts()
+    for name in ("alert_page", "open_alerts", "alert", "acknowledge"):
         monkeypatch.setattr(data, name, getattr(fake, name))
-    monkeypatch.setattr(data, "picture", lambda _ref: PICTURE)
-    monkeypatch.setattr(data, "heat", lambda _verdict: fake.heat)
-    yield fake
-    st.cache_data.clear()
-
-
-def live_page() -> AppTest:
-    return AppTest.from_file(str(Path(dashboard.__file__).with_name("app.py")), default_timeout=30)
+    monkeypatch.setattr(pictures, "picture", lambda _ref: PICTURE)
+    monkeypatch.setattr(pictures, "heat", lambda _verdict: fake.heat)
+    return fake
 
 
 def alerts_page(opened: str | None = None) -> AppTest:
     def script() -> None:
         from dashboard.views import alerts  # noqa: PLC0415 - the function's text is the script
 
-        alerts.page()
+        alerts.page({})
 
     page = AppTest.from_function(script, default_timeout=30)
     if opened is not None:
@@ -108,75 +75,7 @@ def alerts_page(opened: str | None = None) -> AppTest:
     return page
 
 
-def texts(page: AppTest) -> list[str]:
-    return [element.value for element in page.text]
-
-
-def marked_up(page: AppTest) -> str:
-    """Everything that the browser would read as Markdown."""
-    return "\n".join(
-        element.value for element in (*page.markdown, *page.caption, *page.info, *page.warning, *page.error)
-    )
-
-
-@pytest.mark.usefixtures("store")
-def test_an_empty_line_says_how_to_start_a_camera() -> None:
-    page = live_page().run()
-    assert not page.exception
-    assert "No frames yet" in marked_up(page)
-    assert "differline ingest folder" in page.code[0].value
-
-
-def test_a_tile_says_verdict_score_and_counts_and_shows_the_name_as_text(store: FakeStore) -> None:
-    store.tiles = [data.Tile(HOSTILE, VERDICT, encode_jpeg(PICTURE), picture_is_earlier=False)]
-    page = live_page().run()
-    assert not page.exception
-    assert texts(page) == [HOSTILE]
-    assert HOSTILE not in marked_up(page)
-    assert "DEFECT" in marked_up(page)
-    assert "score 31.5, threshold 21" in marked_up(page)
-    assert "5 frames · 1 DEFECT · 2 without verdict" in marked_up(page)
-
-
-def test_a_gap_in_the_ledger_and_an_absent_scorer_are_in_plain_sight(store: FakeStore) -> None:
-    store.tiles = [data.Tile(HOSTILE, VERDICT, encode_jpeg(PICTURE), picture_is_earlier=False)]
-    quiet = live_page().run()
-    assert not quiet.error
-    assert not quiet.warning
-    store.missing, store.scorers = {HOSTILE: 3}, 0
-    page = live_page().run()
-    assert "gap" in page.error[0].value
-    assert f"{HOSTILE}: 3 missing" in texts(page)
-    assert HOSTILE not in marked_up(page)
-    assert "No scorer" in page.warning[0].value
-
-
-def test_a_tile_without_a_verdict_says_why(store: FakeStore) -> None:
-    blank = replace(VERDICT, state=VerdictState.NO_VERDICT, reason="black", score=None)
-    store.tiles = [data.Tile("cam", blank, None, picture_is_earlier=False)]
-    page = live_page().run()
-    assert "NO VERDICT" in marked_up(page)
-    assert "the picture is black" in marked_up(page)
-    assert "no picture at hand" in marked_up(page)
-
-
-def test_the_window_is_kept_from_one_run_to_the_next(store: FakeStore) -> None:
-    store.tiles = [data.Tile("cam", VERDICT, None, picture_is_earlier=False)]
-    page = live_page().run()
-    page.segmented_control(key="window").set_value("8 h").run()
-    assert page.run().segmented_control(key="window").value == "8 h"
-
-
-def test_an_absent_database_is_said_calmly_and_the_page_recovers(store: FakeStore) -> None:
-    store.away = True
-    page = live_page().run()
-    assert not page.exception
-    assert "does not answer" in page.warning[0].value
-    store.away = False
-    assert not page.run().warning
-
-
-def test_alerts_are_filtered_by_state(store: FakeStore) -> None:
+def test_alerts_are_filtered_by_state(store: FakeAlerts) -> None:
     store.alerts = [alert_of(2), alert_of(1, AlertState.ACKNOWLEDGED)]
     page = alerts_page().run()
     assert page.dataframe[0].value["camera"].tolist() == [HOSTILE]
@@ -184,7 +83,7 @@ def test_alerts_are_filtered_by_state(store: FakeStore) -> None:
     assert page.dataframe[0].value["state"].tolist() == ["open", "acknowledged"]
 
 
-def test_older_and_newer_turn_the_pages(store: FakeStore) -> None:
+def test_older_and_newer_turn_the_pages(store: FakeAlerts) -> None:
     store.alerts = [alert_of(number) for number in (5, 4, 3, 2, 1)]
     page = alerts_page().run()
     newer, older = page.button
@@ -198,7 +97,7 @@ def test_older_and_newer_turn_the_pages(store: FakeStore) -> None:
     assert page.dataframe[0].value["time"].dt.second.tolist() == [3, 2]
 
 
-def test_another_filter_starts_from_the_newest(store: FakeStore) -> None:
+def test_another_filter_starts_from_the_newest(store: FakeAlerts) -> None:
     store.alerts = [alert_of(number) for number in (5, 4, 3)]
     page = alerts_page().run()
     page.button[1].click().run()
@@ -207,14 +106,14 @@ def test_another_filter_starts_from_the_newest(store: FakeStore) -> None:
 
 
 @pytest.mark.parametrize("number", ["99", "-1", "1e3", "٣", "9" * 5000, "<b>"])
-def test_a_link_to_no_alert_says_so(store: FakeStore, number: str) -> None:
+def test_a_link_to_no_alert_says_so(store: FakeAlerts, number: str) -> None:
     store.alerts = [alert_of(3)]
     page = alerts_page(number).run()
     assert not page.exception
     assert page.info[0].value == "There is no alert of this number."
 
 
-def test_an_opened_alert_shows_its_facts_as_text(store: FakeStore) -> None:
+def test_an_opened_alert_shows_its_facts_as_text(store: FakeAlerts) -> None:
     store.alerts = [alert_of(3)]
     store.heat = np.full((4, 6), 5.0, np.float32)
     page = alerts_page("3").run()
@@ -224,7 +123,7 @@ def test_an_opened_alert_shows_its_facts_as_text(store: FakeStore) -> None:
     assert page.slider[0].value == 70
 
 
-def test_an_alert_about_missing_frames_needs_no_frame(store: FakeStore) -> None:
+def test_an_alert_about_missing_frames_needs_no_frame(store: FakeAlerts) -> None:
     gap = Alert(4, "ledger_gap", HOSTILE, "", AT, "", AlertState.OPEN, AT, None, run=HOSTILE + "run", missing=1234)
     store.alerts = [gap, alert_of(3)]
     page = alerts_page("4").run()
@@ -236,16 +135,16 @@ def test_an_alert_about_missing_frames_needs_no_frame(store: FakeStore) -> None:
     assert "frame" not in [caption.value for caption in page.caption]
 
 
-def test_missing_picture_heatmap_or_verdict_is_said(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_picture_heatmap_or_verdict_is_said(store: FakeAlerts, monkeypatch: pytest.MonkeyPatch) -> None:
     store.alerts = [alert_of(3)]
     assert "No heatmap was kept" in marked_up(alerts_page("3").run())
-    monkeypatch.setattr(data, "picture", lambda _ref: None)
+    monkeypatch.setattr(pictures, "picture", lambda _ref: None)
     assert "picture of this frame is not kept" in marked_up(alerts_page("3").run())
     store.alerts = [replace(alert_of(3), verdict=None)]
     assert "verdict behind this alert is no longer kept" in marked_up(alerts_page("3").run())
 
 
-def test_acknowledging_needs_a_reason_and_then_shows_who_and_why(store: FakeStore) -> None:
+def test_acknowledging_needs_a_reason_and_then_shows_who_and_why(store: FakeAlerts) -> None:
     store.alerts = [alert_of(3)]
     page = alerts_page("3").run()
     acknowledge = next(button for button in page.button if button.label == "Acknowledge")
@@ -261,7 +160,7 @@ def test_acknowledging_needs_a_reason_and_then_shows_who_and_why(store: FakeStor
     assert not page.text_area
 
 
-def test_who_was_slower_sees_who_was_quicker(store: FakeStore) -> None:
+def test_who_was_slower_sees_who_was_quicker(store: FakeAlerts) -> None:
     store.alerts, store.quicker = [alert_of(3)], True
     page = alerts_page("3").run()
     page.text_area[0].set_value("late")
@@ -271,7 +170,7 @@ def test_who_was_slower_sees_who_was_quicker(store: FakeStore) -> None:
 
 
 def test_nothing_is_lost_when_the_database_goes_away_while_acknowledging(
-    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+    store: FakeAlerts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_alert_id: int, _reason: str) -> bool:
         raise DatabaseAwayError("the database went away")
@@ -285,7 +184,7 @@ def test_nothing_is_lost_when_the_database_goes_away_while_acknowledging(
     assert page.text_area[0].value == "scratch"
 
 
-def test_the_alerts_page_recovers_as_a_whole(store: FakeStore) -> None:
+def test_the_alerts_page_recovers_as_a_whole(store: FakeAlerts) -> None:
     store.alerts, store.away = [alert_of(3)], True
     page = alerts_page("3").run()
     assert not page.exception
@@ -301,7 +200,7 @@ def test_the_alerts_page_recovers_as_a_whole(store: FakeStore) -> None:
     [("lens_or_light", "drift: lens or light", "Lens or light:"), ("product", "drift: product", "Product:")],
 )
 def test_an_alert_of_drift_says_where_to_look_above_its_frame(
-    store: FakeStore, cause: str, said: str, what: str
+    store: FakeAlerts, cause: str, said: str, what: str
 ) -> None:
     store.alerts = [replace(alert_of(7), kind="drift", detail=cause)]
     page = alerts_page("7").run()

@@ -1,17 +1,16 @@
-"""The live page: one tile per camera, kept up to date without a click."""
+"""The line: one tile per camera, kept up to date without a click."""
 
 import io
 from datetime import datetime, timedelta
 
 import streamlit as st
 from PIL import Image
-from streamlit.navigation.page import Page
 
-from dashboard import charts, data, words
-from dashboard.data import Line, Tile
-from dashboard.views.away import show_away
+from dashboard import charts, words
+from dashboard.data import line as data
+from dashboard.data.line import Line, Tile
+from dashboard.views.calm import Pages, calmly
 from infra.clock import utc_now
-from infra.errors import DatabaseAwayError
 from infra.store.tables import VerdictState
 from infra.store.verdicts import ScoreSeries, Verdict
 
@@ -23,12 +22,8 @@ differline score"""
 
 
 @st.fragment(run_every=_REFRESH_S)
-def page(alerts_page: Page) -> None:
-    """Draw the page; it runs again by itself.
-
-    Args:
-        alerts_page: Where the open alerts are.
-    """
+def page(pages: Pages) -> None:
+    """Draw the page; it runs again by itself."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         window = st.segmented_control(
             "Time shown",
@@ -40,24 +35,22 @@ def page(alerts_page: Page) -> None:
             persist_state="session",
         )
         summary = st.container(horizontal=True, vertical_alignment="center", width="content")
-    try:
-        line = data.line()
+    with calmly():
+        line = data.current_line()
         with summary:
-            _summary(line, alerts_page)
+            _summary(line, pages)
         _warnings(line)
         if line.tiles:
             _tiles(line, WINDOWS[window or "15 min"])
         else:
             _nothing_yet()
-    except DatabaseAwayError:
-        show_away()
 
 
-def _summary(line: Line, alerts_page: Page) -> None:
+def _summary(line: Line, pages: Pages) -> None:
     if line.cameras > len(line.tiles):
         st.caption(f"the first {len(line.tiles)} of {line.cameras:,} cameras")
     label = "1 open alert" if line.open_alerts == 1 else f"{line.open_alerts:,} open alerts"
-    st.page_link(alerts_page, label=label if line.open_alerts else "no open alerts")
+    st.page_link(pages["alerts"], label=label if line.open_alerts else "no open alerts")
 
 
 def _warnings(line: Line) -> None:
@@ -101,7 +94,7 @@ def _tile(tile: Tile, series: ScoreSeries, now: datetime, place: int) -> None:
         ):
             _picture(tile)
         with chart_side:
-            st.vega_lite_chart(charts.score_figure(series), width="stretch", key=f"scores-{place}")
+            st.vega_lite_chart(charts.score_figure(series, words.time_zone()), width="stretch", key=f"scores-{place}")
         with st.container(horizontal=True, horizontal_alignment="distribute"):
             st.caption(_last_frame(tile.verdict, now), width="content")
             st.caption(_counts(series), width="content")
