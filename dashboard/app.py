@@ -17,6 +17,8 @@ from dashboard.views import alerts, line, people
 from dashboard.views.calm import Pages, calmly
 from infra.errors import AccessDeniedError
 
+_LOOK_AGAIN_S = 3
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -42,27 +44,36 @@ def main() -> None:
         try:
             who = access.person()
         except AccessDeniedError:
-            _sign_in()
+            _instead(_sign_in)
             return
         if who.may(Right.SEE):
             _pages(who)
         else:
-            _no_role(who)
+            _instead(partial(_no_role, who))
 
 
 def _pages(who: Person) -> None:
     pages: dict[str, Page] = {}
     for entry in _ENTRIES:
         if who.may(entry.right):
-            pages[entry.name] = st.Page(
-                partial(entry.draw, pages),
-                title=entry.name.capitalize(),
-                icon=entry.icon,
-                url_path=entry.name,
-                default=entry.name == "line",
-            )
+            pages[entry.name] = _page(entry, partial(entry.draw, pages))
     st.navigation(list(pages.values()), position="top").run()
     _signed_in_as(who)
+
+
+def _instead(draw: Callable[[], None]) -> None:
+    """Draw this whatever the address asks for, and leave the address as it is: it counts again later."""
+    st.navigation([_page(entry, draw) for entry in _ENTRIES], position="hidden").run()
+
+
+def _page(entry: _Entry, draw: Callable[[], None]) -> Page:
+    return st.Page(
+        draw,
+        title=entry.name.capitalize(),
+        icon=entry.icon,
+        url_path=entry.name,
+        default=entry.name == _ENTRIES[0].name,
+    )
 
 
 def _signed_in_as(who: Person) -> None:
@@ -81,7 +92,14 @@ def _sign_in() -> None:
 
 def _no_role(who: Person) -> None:
     st.warning("You are signed in and have no role here; somebody who administers the sign-in can give you one.")
+    _until_there_is_one()
     _signed_in_as(who)
+
+
+@st.fragment(run_every=_LOOK_AGAIN_S)
+def _until_there_is_one() -> None:
+    if access.may(Right.SEE):
+        st.rerun()
 
 
 def _icon() -> Image.Image:

@@ -136,7 +136,7 @@ def _confirmed(settings: Settings, token: str, *, anew: bool) -> dict[str, Any]:
         answer = httpx.get(
             _userinfo_endpoint(settings), headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT_S
         )
-        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        if answer.is_client_error and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
             _confirmations.forget(token)
             raise AccessDeniedError("the sign-in is no longer good")
         answer.raise_for_status()
