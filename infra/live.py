@@ -79,6 +79,14 @@ class LiveState:
         """
         return sum(1 for _ in self._redis.scan_iter(_HEARTBEAT.format(service=service, worker="*"), count=100))
 
+    def server_version(self) -> str:
+        """Return Redis's version.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        return str(cast("dict[str, object]", self._redis.info("server"))["redis_version"])
+
     def close(self) -> None:
         """Let go of the connections."""
         self._redis.close()

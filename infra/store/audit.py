@@ -109,6 +109,11 @@ def position_subject(topic: str, partition: int) -> str:
     return f"position {topic}/{partition}"
 
 
+def letter_subject(place: str) -> str:
+    """Return how a dead letter is named in the log, by TOPIC/PARTITION/OFFSET."""
+    return f"dead letter {place}"
+
+
 def record(
     connection: sa.Connection,
     who: str,
