@@ -155,7 +155,8 @@ class Settings(BaseSettings):
     models_in_memory: int = Field(
         64,
         ge=1,
-        description="models that a scorer keeps in memory, those that were used last; one of preset `paper` takes 0.7 GB",
+        description="models that a scorer keeps in memory, those that were used last; products of one flow count as one; "
+        "one of preset `paper` takes 0.7 GB",
     )
     device: str = Field("auto", description="`auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, …")
     backend: Literal["torch", "onnxruntime"] = Field(

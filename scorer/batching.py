@@ -1,7 +1,7 @@
 """Batches across cameras: filled up, or flushed when the first frame has waited long enough."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from infra.bus import Consumer, Record
@@ -44,3 +44,16 @@ def slices(batch: Sequence[T]) -> list[Sequence[T]]:
     """Halve a batch, so that the second half decodes while the first is scored; the first has LEAST_SLICE frames at least."""
     size = max(LEAST_SLICE, (len(batch) + 1) // 2)
     return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def portions(batch: Sequence[T], model_of: Callable[[T], Hashable | None], most: int) -> list[Sequence[T]]:
+    """Cut a batch, in its order, so that no portion needs more than `most` models; None needs none."""
+    found: list[Sequence[T]] = []
+    start, models = 0, set[Hashable]()
+    for place, item in enumerate(batch):
+        wanted = {model_of(item)} - {None}
+        if len(models | wanted) > most:
+            found.append(batch[start:place])
+            start, models = place, set()
+        models |= wanted
+    return [*found, batch[start:]] if batch else []

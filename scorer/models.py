@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 import torch
@@ -43,6 +44,9 @@ Loader = Callable[[RegisteredModel], Detector]
 class ArtifactLoader:
     """Reads artifacts onto a device; models that were fitted on the same extractor share it.
 
+    Products of one flow share that as well, and their local model, as long as one of them is in memory; in ONNX Runtime each
+    has graphs of its own.
+
     Args:
         device: Where detectors compute.
         weights: The `extractor` setting; a file of weights is only known by it.
@@ -66,6 +70,9 @@ class ArtifactLoader:
         self._seed = seed
         self._backend = backend
         self._extractors: dict[str, Extractor] = {}
+        # Of few models each: kept any longer than these are, they would pile up refit by refit.
+        self._adapted: WeakValueDictionary[str, Extractor] = WeakValueDictionary()
+        self._parts: WeakValueDictionary[str, torch.nn.Module] = WeakValueDictionary()
 
     def __call__(self, row: RegisteredModel) -> Detector:
         """Read one artifact.
@@ -75,30 +82,34 @@ class ArtifactLoader:
         """
         folder = Path(row.folder)
         extractor = self._extractor_of(read_manifest(folder).extractor)
-        detector = load_artifact(folder, row.flow_sha256, row.manifest_sha256, self._device, extractor)
+        detector = load_artifact(
+            folder, row.flow_sha256, row.manifest_sha256, self._device, extractor, parts=self._parts
+        )
         if self._backend == "onnxruntime":
             detector = on_onnxruntime(detector)
         if detector.extractor.arithmetic != self._arithmetic:
             detector.extractor.computing_in(self._arithmetic)
-        if detector.extractor.name != ADAPTED:  # those are of one model each: kept, they would pile up refit by refit
-            self._extractors[detector.extractor.sha256] = detector.extractor
+        known = self._adapted if detector.extractor.name == ADAPTED else self._extractors
+        known[detector.extractor.sha256] = detector.extractor
         return detector
 
     def _extractor_of(self, identity: ExtractorIdentity) -> Extractor | None:
         """Return the extractor in memory, or the file of the settings; else the artifact says which."""
         if identity.name.startswith("file:") and identity.sha256 not in self._extractors:
             return load_extractor(self._weights, self._seed)
-        return self._extractors.get(identity.sha256)
+        return self._extractors.get(identity.sha256) or self._adapted.get(identity.sha256)
 
 
 class ModelShelf:
     """Which detector judges which product. A bounded number is in memory: those that were used last.
 
+    Products that share a flow count as one model.
+
     Args:
         database: Where the registry is.
         load: Reads artifacts.
         log: Where events go.
-        most: How many models are in memory, unless one batch has more products.
+        most: How many models are in memory.
         monotonic: The clock, in seconds.
     """
 
@@ -132,7 +143,7 @@ class ModelShelf:
         Raises:
             DatabaseAwayError: PostgreSQL does not answer; what is loaded stays.
         """
-        self._held.clear()
+        self._held = set()
         self._make_room(0)
         if self._monotonic() < self._next_look:
             return
@@ -142,22 +153,28 @@ class ModelShelf:
         self._follow(in_force)
         for product, row in in_force.items():
             loaded = self._loaded.get(product)
-            wanted = len(self._loaded) < self._most if loaded is None else loaded.row != row
+            wanted = self._has_room_for(row) if loaded is None else loaded.row != row
             if wanted and row.id not in self._refused:
                 self._take(product, row)
 
+    def model_of(self, product: str) -> str | None:
+        """Tell products apart whose models count by themselves; None where none is in force."""
+        row = self._in_force.get(product)
+        return None if row is None else row.flow_sha256
+
     def hold(self, products: Collection[str]) -> None:
-        """Have the models of a batch in memory and keep them there until the next `refresh`.
+        """Have the models of some frames in memory, and keep them there until the next `hold` or `refresh`.
 
         Call it before the frames are begun: a model that kills the process while it is loaded must not be held against them.
         """
-        self._held.update(products)
+        self._held = set(products)
         for product in products:
             self._bring(product)
 
     def judge_of(self, product: str) -> LoadedModel | NoVerdictReason:
         """Return the model for a product, or why there is none; loaded now, where it was not held."""
-        self.hold([product])
+        self._held.add(product)
+        self._bring(product)
         if product in self._loaded:
             return self._loaded[product]
         if product in self._in_force:
@@ -180,13 +197,28 @@ class ModelShelf:
             return
         for row in (self._in_force.get(product), self._before.get(product)):
             if row is not None and self._monotonic() >= self._refused.get(row.id, 0.0):
-                self._make_room(1)
+                self._make_room(0 if self._has_room_for(row) else 1)
                 if self._take(product, row):
                     return
 
+    def _has_room_for(self, row: RegisteredModel) -> bool:
+        flows = self._flows()
+        return row.flow_sha256 in flows or len(flows) < self._most
+
+    def _flows(self) -> dict[str, list[str]]:
+        """The products of each flow in memory; the flow that was not used for the longest time is first."""
+        flows: dict[str, list[str]] = {}
+        for product, model in self._loaded.items():
+            sha256 = model.row.flow_sha256
+            flows[sha256] = [*flows.pop(sha256, []), product]
+        return flows
+
     def _make_room(self, count: int) -> None:
-        too_many = max(0, len(self._loaded) + count - self._most)
-        for product in [product for product in self._loaded if product not in self._held][:too_many]:
+        """Drop flows, with all their products, but none of which a product is held."""
+        flows = self._flows()
+        too_many = max(0, len(flows) + count - self._most)
+        free = [products for products in flows.values() if self._held.isdisjoint(products)]
+        for product in [product for products in free[:too_many] for product in products]:
             dropped = self._loaded.pop(product)
             self._log.info("model.dropped", product=product, version=dropped.row.version)
 

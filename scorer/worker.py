@@ -34,7 +34,7 @@ from infra.store.dead_letters import raise_limit_alert
 from infra.store.positions import Claim, claim
 from infra.store.results import Batch, Written, write_batch
 from infra.store.schema import prepare_days
-from scorer.batching import collect, slices
+from scorer.batching import collect, portions, slices
 from scorer.camera_health import CameraHealth
 from scorer.claim_check import fetch_from
 from scorer.decode import DeadFrame, DecodedFrame, Outcome, dead_frame, decode_record, decoding, products_of
@@ -166,9 +166,13 @@ class Worker:
 
     def _score(self, records: list[Record]) -> None:
         """Score a batch, or its frames one at a time where the last owner of a partition did not finish them."""
-        self.judge.shelf.hold(products_of(records))
-        for group in self.trials.groups(records):
-            self._score_group(group)
+        for portion in portions(records, self._model_of, self.settings.models_in_memory):
+            self.judge.shelf.hold(products_of(portion))
+            for group in self.trials.groups(portion):
+                self._score_group(group)
+
+    def _model_of(self, record: Record) -> str | None:
+        return next((self.judge.shelf.model_of(product) for product in products_of([record])), None)
 
     def _score_group(self, records: list[Record]) -> None:
         started = time.perf_counter()

@@ -142,7 +142,7 @@ def fit_together(
     extractor: Extractor | Sequence[Extractor],
     *,
     adapt_minutes: float = 0.0,
-    false_alarm_rate: float = 0.01,
+    false_alarm_rate: float | Mapping[str, float] = 0.01,
     views: int | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
@@ -159,7 +159,7 @@ def fit_together(
         preset: How to train; with several products, of 12 coupling blocks at least.
         extractor: As for `fit`, and so are the others.
         adapt_minutes: Minutes in which the first extractor is tuned.
-        false_alarm_rate: Share of defect-free pictures that may be called a defect, in (0, 1).
+        false_alarm_rate: Share of defect-free pictures that may be called a defect, in (0, 1); of all products, or of each.
         views: Views behind a score; the preset's, if not given.
         seed: Seed of split, views, initial weights and order.
         device: Where to compute.
@@ -170,11 +170,13 @@ def fit_together(
         TrainingSetError: No pictures, fewer than 16 of a product, a picture of two of them, a rate out of range, or the loss
             stopped being a number.
     """
-    if not 0.0 < false_alarm_rate < 1.0:
-        raise TrainingSetError(f"a false-alarm rate lies between 0 and 1, not at {false_alarm_rate}")
+    rates = false_alarm_rate if isinstance(false_alarm_rate, Mapping) else dict.fromkeys(sources, false_alarm_rate)
+    for rate in rates.values():
+        if not 0.0 < rate < 1.0:
+            raise TrainingSetError(f"a false-alarm rate lies between 0 and 1, not at {rate}")
     sets = {product: _read(source, max_pixels, progress) for product, source in sources.items()}
     _refuse_shared(sets)
-    parts = {product: split(pictures, false_alarm_rate, seed) for product, pictures in sets.items()}
+    parts = {product: split(pictures, rates[product], seed) for product, pictures in sets.items()}
     training = PictureSet(tuple(picture for learned, _ in parts.values() for picture in learned.pictures))
     if len(sets) > 1:
         preset = replace(preset, blocks=max(preset.blocks, BLOCKS_TOGETHER))
@@ -182,7 +184,7 @@ def fit_together(
     runs = runs_of(preset.with_views(views), extractor, seed, torch.device(device), progress)
     choice = fit_parts(training, runs, adapt_minutes)
     fit_s = clock.lap()
-    order = _Order(preset, false_alarm_rate, seed, training, choice, fit_s, progress)
+    order = _Order(preset, rates, seed, training, choice, fit_s, progress)
     return {product: _calibrated(product, sets[product], parts[product], order) for product in sets}
 
 
@@ -191,7 +193,7 @@ class _Order:
     """What the products of a fit share: how it was made, all that was learned from, and what came out."""
 
     preset: Preset
-    false_alarm_rate: float
+    rates: Mapping[str, float]
     seed: int
     training: PictureSet
     choice: Choice
@@ -217,7 +219,7 @@ def _refuse_shared(sets: Mapping[str, PictureSet]) -> None:
 
 def _calibrated(product: str, pictures: PictureSet, parts: tuple[PictureSet, PictureSet], order: _Order) -> FittedModel:
     """Calibrate what was fitted on the held-out pictures of one product."""
-    choice, preset, rate = order.choice, order.preset, order.false_alarm_rate
+    choice, preset, rate = order.choice, order.preset, order.rates[product]
     taken = choice.taken
     training, held_out = parts
     clock = _Stopwatch()

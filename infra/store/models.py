@@ -1,5 +1,6 @@
 """The registry of models: what was trained, its hashes, and which version is in force for a product."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
@@ -81,8 +82,26 @@ def register_candidate(engine: sa.Engine, new: NewModel) -> RegisteredModel:
     Raises:
         DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
     """
+    return register_candidates(engine, [new])[0]
+
+
+def register_candidates(engine: sa.Engine, new: Sequence[NewModel]) -> list[RegisteredModel]:
+    """Register models, each as its product's next version, all or none; those in force stay.
+
+    Args:
+        engine: The registry.
+        new: One for each product.
+
+    Returns:
+        What was registered, in the order of `new`.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
+    """
     with transaction(engine) as connection:
-        return _register(connection, new)
+        for product in sorted({each.product for each in new}):  # two that wait for each other would wait for ever
+            lock_product(connection, product)
+        return [_register(connection, each) for each in new]
 
 
 def lock_product(connection: sa.Connection, product: str) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,10 @@ FLOW_FILE = "flow.safetensors"
 LOCAL_FILE = "local.safetensors"
 EXTRACTOR_FILE = "extractor.safetensors"
 MANIFEST_FILE = "manifest.json"
+
+
+Parts = MutableMapping[str, nn.Module]
+"""Flows and local models in memory, by the SHA-256 of their file."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ def load_artifact(
     expected_manifest_sha256: str | None = None,
     device: str | torch.device = "cpu",
     extractor: Extractor | None = None,
+    *,
+    parts: Parts | None = None,
 ) -> Detector:
     """Read a detector, or refuse it; nothing half-read is handed out.
 
@@ -97,6 +103,8 @@ def load_artifact(
         expected_manifest_sha256: What the registry says of `manifest.json`.
         device: Where the detector computes.
         extractor: The extractor in use; without it, `bundled`, `random` and `imagenet` ones are loaded by the manifest.
+        parts: What is in memory already; a detector whose file is the same, byte for byte, takes it from there, and what is
+            built is added.
 
     Raises:
         ArtifactRefusedError: A file is missing, is not the expected one, has an unknown format, wrong shapes or a value that is
@@ -105,8 +113,9 @@ def load_artifact(
     manifest_bytes = _read(folder / MANIFEST_FILE, expected_manifest_sha256)
     flow_bytes = _read(folder / FLOW_FILE, expected_flow_sha256)
     manifest = _parse_manifest(folder, manifest_bytes)
-    flow = _build_flow(folder, manifest, flow_bytes)
-    local = _build_local(folder, manifest)
+    parts = {} if parts is None else parts
+    flow = _build_flow(folder, manifest, flow_bytes, parts)
+    local = _build_local(folder, manifest, parts)
     return Detector(manifest, _fitting_extractor(folder, manifest, extractor), flow, device, local=local)
 
 
@@ -162,27 +171,37 @@ def _check_version(folder: Path, version: int) -> None:
         raise ArtifactRefusedError(f"{folder}: format version {version} is unknown, this program reads {known}")
 
 
-def _build_flow(folder: Path, manifest: Manifest, data: bytes) -> Flow:
+def _build_flow(folder: Path, manifest: Manifest, data: bytes, parts: Parts) -> Flow:
+    sha256 = _sha256(data)
+    known = parts.get(sha256)
+    if isinstance(known, Flow) and known.spec == manifest.architecture:
+        return known
     state = _state_of(folder / FLOW_FILE, data)
     flow = Flow(manifest.architecture, initialise=False)
     _check_state(folder / FLOW_FILE, state, flow.state_dict())
     flow.load_state_dict(state, assign=True)
+    parts[sha256] = flow
     return flow
 
 
-def _build_local(folder: Path, manifest: Manifest) -> LocalModel | None:
+def _build_local(folder: Path, manifest: Manifest, parts: Parts) -> LocalModel | None:
     if (manifest.local is None) != (manifest.fusion is None):
         raise ArtifactRefusedError(f"{folder}: manifest: a local model and a fusion go together")
     if manifest.local is None:
         return None
     path = folder / LOCAL_FILE
-    state = _state_of(path, _read_other(path, manifest))
+    data = _read_other(path, manifest)
+    known = parts.get(manifest.files[LOCAL_FILE])
+    if isinstance(known, LocalModel) and known.spec == manifest.local:
+        return known
+    state = _state_of(path, data)
     local = LocalModel(manifest.local)
     _check_state(path, state, local.state_dict())
     for name in ("spread", "scale"):
         if not (state[name] > 0).all():
             raise ArtifactRefusedError(f"{path}: {name} is not positive")
     local.load_state_dict(state, assign=True)
+    parts[manifest.files[LOCAL_FILE]] = local
     return local
 
 

@@ -119,11 +119,20 @@ def test_names_from_outside_are_text_in_the_report(workshop: Workshop) -> None:
     assert row == "| \\<script\\>alert\\(1\\)\\</script\\> \\| \\[x\\]\\(y\\) | 16 |"
 
 
-def test_fewer_than_sixteen_pictures_are_refused(database: sa.Engine, workshop: Workshop) -> None:
+def test_sixteen_pictures_are_enough_and_what_they_can_promise_is_said(database: sa.Engine, workshop: Workshop) -> None:
     kept(workshop, 15)
     with pytest.raises(TrainingSetError, match="what is released of part holds 15 usable pictures, at least 16"):
-        workshop.refit(ORDER)
+        workshop.refit(Order(PRODUCT))
     assert versions(database) == []
+    kept(workshop, 1, 500)
+    _, report = workshop.refit(Order(PRODUCT))
+    assert "16 released pictures of 16 production runs: 12 to learn from, 4 held out for calibration" in report
+    assert "- 4 held-out pictures can promise a false-alarm rate of 20.00% at best, not 1.00%: that needs 99" in report
+    assert "The least that 4 held-out pictures can promise: 20.000%." in report
+    assert "the true rate is below 52.713%" in report  # 1 - 0.05 ** (1 / 4)
+    row = model_row(database, PRODUCT, 1)
+    assert row.attainable_rate == pytest.approx(0.2)
+    assert row.objections() == ["its 4 calibration frames promise 20.000% false alarms at best, not 1.000%"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "altered", "no picture"])
@@ -165,9 +174,9 @@ def test_a_refit_that_lost_its_lock_registers_nothing(
     database: sa.Engine, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept(workshop, 16)
-    real = trainer.life.refit.fit
+    real = trainer.life.refit.fit_together
 
-    def fit_while_the_server_restarts(*args: Any, **options: Any) -> FittedModel:
+    def fit_while_the_server_restarts(*args: Any, **options: Any) -> dict[str, FittedModel]:
         with database.begin() as connection:
             others = (
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
@@ -175,11 +184,11 @@ def test_a_refit_that_lost_its_lock_registers_nothing(
             assert connection.execute(sa.text(others)).rowcount >= 1
         return real(*args, **options)
 
-    monkeypatch.setattr(trainer.life.refit, "fit", fit_while_the_server_restarts)
+    monkeypatch.setattr(trainer.life.refit, "fit_together", fit_while_the_server_restarts)
     with pytest.raises(RefitError, match="another refit may have begun: nothing was registered"):
         workshop.refit(ORDER)
     assert versions(database) == []
-    monkeypatch.setattr(trainer.life.refit, "fit", real)
+    monkeypatch.setattr(trainer.life.refit, "fit_together", real)
     assert workshop.refit(ORDER)[0].version == 1
 
 
@@ -188,15 +197,17 @@ def test_a_candidate_with_a_weight_that_is_not_a_number_is_not_registered(
 ) -> None:
     in_force = put_in_force()
     kept(workshop, 16)
-    real = trainer.life.refit.fit
+    real = trainer.life.refit.fit_together
 
-    def broken(*args: Any, **options: Any) -> FittedModel:
+    def broken(*args: Any, **options: Any) -> dict[str, FittedModel]:
         fitted = real(*args, **options)
         with torch.no_grad():
-            next(weight for weight in fitted.detector.flow.parameters() if weight.is_floating_point()).fill_(torch.nan)
+            next(weight for weight in fitted[PRODUCT].detector.flow.parameters() if weight.is_floating_point()).fill_(
+                torch.nan
+            )
         return fitted
 
-    monkeypatch.setattr(trainer.life.refit, "fit", broken)
+    monkeypatch.setattr(trainer.life.refit, "fit_together", broken)
     with pytest.raises(RefitError, match="not a number; nothing was registered"):
         workshop.refit(ORDER)
     assert models_in_force(database) == {PRODUCT: in_force}

@@ -1,7 +1,7 @@
 """`differline curate`, `refit`, `schedule`, `models` and `replay`: where the life of a model is put together."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -107,8 +107,15 @@ def status(product: Product) -> None:
 @refit_app.command()
 def refit(
     product: Annotated[
-        str | None, typer.Option(help="Which product; without it, and with --if-due, every product with decisions.")
+        list[str] | None,
+        typer.Option(
+            help="Which product, with those that share its flow; several for one flow of just these; without it, and with "
+            "--if-due, every product with decisions."
+        ),
     ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="A flow of its own, also where the product shared one.")
+    ] = False,
     if_due: Annotated[bool, typer.Option("--if-due", help="Only where the rule says so.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be learned from, and learn nothing.")
@@ -122,27 +129,32 @@ def refit(
     extractor: Annotated[str | None, typer.Option(help="`auto` takes the best of those at hand.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of split, views, initial weights and order.")] = 0,
 ) -> None:
-    """Learn a product anew from its released pictures; the model in force stays until the candidate is promoted."""
+    """Learn a product anew from its released pictures; the model in force stays until the candidate is promoted.
+
+    Products whose newest models share a flow are learned anew together, in one flow, and each gets a candidate.
+    """
     from infra.errors import DifferlineError, RefitError
-    from infra.store.curation import products_with_decisions
     from trainer.adaptation import minutes_of_adaptation
     from trainer.life.refit import Order
 
-    if product is None and not if_due:
+    if not product and not if_due:
         raise RefitError("--product P says which product; only --if-due goes over all of them")
+    if alone and product and len(product) > 1:
+        raise RefitError("several --product are for one flow of all of them, --alone is for a flow of one")
     minutes = minutes_of_adaptation(adapt)
     failed: list[str] = []
     with _workshop(extractor) as workshop:
-        for name in [product] if product else products_with_decisions(workshop.database):
-            order = Order(name, preset, false_alarm_rate, views, minutes, seed)
+        groups = _groups(workshop.database, product or (), alone=alone)
+        for first, *others in groups:
+            order = Order(first, preset, false_alarm_rate, views, minutes, seed, tuple(others))
             try:
                 _refit_one(workshop, order, if_due=if_due, dry_run=dry_run)
             except DifferlineError as error:
-                if product is not None:
+                if product:
                     raise
-                failed.append(f"{name}: {error}")
+                failed.append(f"{' and '.join(order.products)}: {error}")
     if failed:
-        raise RefitError(f"{len(failed)} products were not learned anew: {'; '.join(failed)}")
+        raise RefitError(f"{len(failed)} of {len(groups)} refits came to nothing: {'; '.join(failed)}")
 
 
 @schedule_app.command()
@@ -151,7 +163,9 @@ def schedule(
         str, typer.Option(help="When, as a crontab line: minute, hour, day, month, day of week.")
     ] = "0 2 * * *",
     timezone: Annotated[str | None, typer.Option(help="Its time zone; without it, this machine's.")] = None,
-    product: Annotated[str | None, typer.Option(help="Only this product; without it, all.")] = None,
+    product: Annotated[
+        list[str] | None, typer.Option(help="Only this product, as in `differline refit`; without it, all.")
+    ] = None,
 ) -> None:
     """Run `differline refit --if-due` by the clock, until Ctrl-C or SIGTERM; the next time is logged."""
     from infra.children import differline
@@ -165,7 +179,7 @@ def schedule(
     trigger = trigger_of(cron, timezone)
     stop = threading.Event()
     stop_on_signals(stop)
-    command = differline("refit", "--if-due", *(("--product", product) if product else ()))
+    command = differline("refit", "--if-due", *(part for name in product or () for part in ("--product", name)))
     run_schedule(trigger, command, get_logger("schedule"), stop)
 
 
@@ -184,13 +198,14 @@ def list_of_models(
 @models_app.command("show")
 def show(product: Product, version: Version) -> None:
     """Show a version: what it is, what speaks against it, its report, and how it came into force."""
-    from infra.store.promotions import model_row, promotions_of
+    from infra.store.promotions import list_models, model_row, promotions_of
     from trainer.life.promotion import examine
     from trainer.life.tables import examined_text, model_text, promotions_table
+    from trainer.life.together import of_the_same_flow
 
     with _life() as (_, database), _refusals():
         row = model_row(database, product, version)
-        typer.echo(model_text(row))
+        typer.echo(model_text(row, of_the_same_flow(list_models(database), row)))
         typer.echo(examined_text(examine(database, row)))
         typer.echo(promotions_table(promotions_of(database, product)))
     if row.report:
@@ -224,10 +239,11 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Overrule what speaks against it.")] = False,
 ) -> None:
     """Put a version in force; scorers take it between two batches, within seconds."""
-    from infra.store.promotions import model_row
+    from infra.store.promotions import list_models, model_row
     from infra.store.promotions import promote as put
     from trainer.life.promotion import examine
-    from trainer.life.tables import changed_table, examined_text
+    from trainer.life.tables import changed_table, examined_text, waiting_text
+    from trainer.life.together import of_the_same_flow
 
     with _workshop() as workshop, _refusals():
         row = model_row(workshop.database, product, version)
@@ -237,7 +253,8 @@ def promote(
         typer.echo(changed_table(examined.changed))
         further = [line for line in examined.objections if line not in row.objections()]
         model = put(workshop.database, product, version, who=workshop.who, reason=why, force=force, further=further)
-    typer.echo(f"{product} version {model.version} is in force")
+        others = of_the_same_flow(list_models(workshop.database), row)
+    typer.echo(f"{product} version {model.version} is in force{waiting_text(others)}")
 
 
 @models_app.command("rollback")
@@ -310,21 +327,38 @@ def replay(
         typer.echo(f"{write_changed(changed, differing)} changed verdicts in {changed}")
 
 
+def _groups(database: "sa.Engine", products: Sequence[str], *, alone: bool) -> list[tuple[str, ...]]:
+    """The products of each refit; without products, those of all refits."""
+    from infra.store.curation import products_with_decisions
+    from infra.store.promotions import list_models
+    from trainer.life.together import groups_of
+
+    if len(set(products)) > 1:
+        return [tuple(sorted(set(products)))]
+    wanted = products or products_with_decisions(database)
+    return [(product,) for product in wanted] if alone else groups_of(list_models(database), wanted)
+
+
 def _refit_one(workshop: "Workshop", order: "Order", *, if_due: bool, dry_run: bool) -> None:
-    due = workshop.due(order.product)
-    typer.echo(f"{order.product}: {due}")
-    if if_due and not due.reasons:
+    due = {product: workshop.due(product) for product in order.products}
+    for product, each in due.items():
+        typer.echo(f"{product}: {each}")
+    if if_due and not any(each.reasons for each in due.values()):
         return
+    if order.others:
+        typer.echo(f"{' and '.join(order.products)}: one flow of all of them, and a candidate for each")
     if dry_run:
-        curated = workshop.curated(order.product)
-        typer.echo(
-            f"{order.product}: would learn from {len(curated.released)} pictures of {curated.runs} production runs, "
-            f"{curated.by_rule} of them released by a rule, and show the result {len(curated.challenge)} challenge parts"
-        )
+        for product, curated in workshop.curated_together(order.products).items():
+            typer.echo(
+                f"{product}: would learn from {len(curated.released)} pictures of {curated.runs} production runs, "
+                f"{curated.by_rule} of them released by a rule, and show the result {len(curated.challenge)} challenge parts"
+            )
         return
-    model, report = workshop.refit(order)
-    typer.echo(report)
-    typer.echo(f"{model.product} version {model.version} is a candidate; the report is in {model.folder}")
+    candidates = workshop.refit_together(order)
+    for _, report in candidates.values():
+        typer.echo(report)
+    for model, _ in candidates.values():
+        typer.echo(f"{model.product} version {model.version} is a candidate; the report is in {model.folder}")
 
 
 def _time(text: str) -> datetime:

@@ -1,6 +1,6 @@
-"""A product learned anew from its released frames: one at a time, whole or not at all, and a candidate at the end."""
+"""Products learned anew from their released frames: one refit at a time, whole or not at all, and candidates at the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +12,17 @@ from infra.archive import Archive
 from infra.clock import Clock
 from infra.errors import RefitError
 from infra.store.curation import open_frames
-from infra.store.models import RegisteredModel, register_candidate
+from infra.store.models import NewModel, RegisteredModel, register_candidates
 from infra.store.promotions import ModelRow, list_models
 from infra.store.tables import ModelState
 from scorer.detector import Detector, DetectorError, Extractor, Manifest, load_artifact, read_manifest
-from trainer.fit import FittedModel, fit
+from trainer.fit import FittedModel, fit_together
 from trainer.images import require_enough
 from trainer.life.challenge import Challenged, challenge
 from trainer.life.due import Due, DueRule, look_due
 from trainer.life.released import Curated, read_curated
-from trainer.life.report import PLOT_FILE, REPORT_FILE, Story, markdown, plot
+from trainer.life.report import PLOT_FILE, REPORT_FILE, Other, Story, markdown, plot
+from trainer.life.together import agreed, require_apart
 from trainer.presets import choose_preset
 from trainer.progress import Progress, silent
 from trainer.register import save
@@ -32,7 +33,7 @@ FIRST_PRESET = "compact"
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for; what is None is as in the newest model of the product.
+    """What is asked for; what is None is as in the model in force of each product, without one as in the newest.
 
     Attributes:
         product: Which product.
@@ -41,6 +42,7 @@ class Order:
         views: Views behind a score.
         adapt_minutes: Minutes in which the extractor is tuned to the product.
         seed: Seed of split, views, initial weights and order.
+        others: Products that share its flow, and are learned anew with it.
     """
 
     product: str
@@ -49,6 +51,12 @@ class Order:
     views: int | None = None
     adapt_minutes: float = 0.0
     seed: int = 0
+    others: tuple[str, ...] = ()
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """All products of the flow, by name."""
+        return tuple(sorted({self.product, *self.others}))
 
 
 @dataclass
@@ -96,50 +104,48 @@ class Workshop:
         require_enough(curated.released, f"what is released of {product}")
         return curated
 
-    def refit(self, order: Order) -> tuple[RegisteredModel, str]:
-        """Fit a product to its released pictures, show the result the challenge parts, and register it as a candidate.
-
-        The model in force stays in force. Killed at any time, it leaves a folder that nobody reads at most; it can be
-        started again at once.
-
-        Returns:
-            The candidate, and its report.
+    def curated_together(self, products: Sequence[str]) -> dict[str, Curated]:
+        """Read what was decided about the pictures of products that share a flow, or of a single one.
 
         Raises:
-            RefitError: Another refit of this product runs, or a picture cannot be used.
+            RefitError: A picture cannot be used, or is of two products.
+            TrainingSetError: Fewer than 16 are released of one of them; each needs its own, for its own threshold.
+        """
+        curated = {product: self.curated(product) for product in products}
+        require_apart(self.database, curated)
+        return curated
+
+    def refit(self, order: Order) -> tuple[RegisteredModel, str]:
+        """Learn anew as `refit_together` does; returns the candidate of the order's product, and its report."""
+        return self.refit_together(order)[order.product]
+
+    def refit_together(self, order: Order) -> dict[str, tuple[RegisteredModel, str]]:
+        """Fit one flow to released pictures, show each product's model its challenge parts, and register candidates.
+
+        The models in force stay in force. Candidates are registered all or none. Killed at any time, it leaves folders that
+        nobody reads at most; it can be started again at once.
+
+        Returns:
+            For each product its candidate, and its report.
+
+        Raises:
+            RefitError: Another refit of one of the products runs, or a picture cannot be used.
             TrainingSetError: Too few pictures, or nothing was learned.
             DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
         """
-        with self._alone(order.product) as still_alone:
-            reasons = self.due(order.product).reasons
-            curated = self.curated(order.product)
-            newest, in_force = self._before(order.product)
-            fitted = self._fit(order, curated, newest)
-            self._require_sound(fitted)
-            challenged = challenge(fitted.detector, curated.challenge, self.progress)
-            story = Story(
-                product=order.product,
-                reasons=reasons,
-                curated=curated,
-                quarantined=self._quarantined(order.product),
-                fit=fitted.report,
-                calibration_scores=fitted.detector.manifest.calibration_scores,
-                challenged=challenged,
-                in_force=in_force,
-                challenged_before=self._challenged_by(in_force, curated),
-            )
-            report = markdown(story)
+        products = order.products
+        with self._alone(*products) as still_alone:
+            reasons = {product: self.due(product).reasons for product in products}
+            curated = self.curated_together(products)
+            before = {product: self._before(product) for product in products}
+            fitted = self._fit(order, curated, {product: manifest for product, (manifest, _) in before.items()})
+            for each in fitted.values():
+                self._require_sound(each)
+            stories = [self._story(name, reasons, curated, fitted[name], before[name][1]) for name in products]
             still_alone()
-            new = replace(
-                save(self.models_folder, fitted, self.who),
-                challenge_parts=challenged.parts or None,
-                challenge_found=challenged.count if challenged.parts else None,
-                challenge_found_before=None if story.challenged_before is None else story.challenged_before.count,
-                report=report,
-            )
-            (Path(new.folder) / REPORT_FILE).write_text(report, encoding="utf-8")
-            (Path(new.folder) / PLOT_FILE).write_bytes(plot(story))
-            return register_candidate(self.database, new), report
+            new = [self._written(fitted[story.product], story) for story in stories]
+            registered = register_candidates(self.database, new)
+            return {model.product: (model, each.report or "") for model, each in zip(registered, new, strict=True)}
 
     def detector_of(self, model: ModelRow | RegisteredModel) -> Detector:
         """Load a registered model.
@@ -153,17 +159,23 @@ class Workshop:
         return load_artifact(folder, model.flow_sha256, model.manifest_sha256, self.device, extractor)
 
     @contextmanager
-    def _alone(self, product: str) -> Iterator["_StillAlone"]:
-        """Hold the product's refit lock; PostgreSQL lets go of it when this process, or its connection, ends."""
+    def _alone(self, *products: str) -> Iterator["_StillAlone"]:
+        """Hold the products' refit locks; PostgreSQL lets go of them when this process, or its connection, ends.
+
+        Nobody waits for one, so that two refits of the same products cannot wait for each other.
+        """
         with self.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            key = {"product": product}
-            if not connection.scalar(_TRY_LOCK, key):
-                raise RefitError(f"another refit of {product} is running; nothing was done")
+            held: list[str] = []
             try:
-                yield _StillAlone(connection, product)
+                for product in sorted(products):
+                    if not connection.scalar(_TRY_LOCK, {"product": product}):
+                        raise RefitError(f"another refit of {product} is running; nothing was done")
+                    held.append(product)
+                yield _StillAlone(connection, " and ".join(held))
             finally:
                 if not connection.invalidated:
-                    connection.execute(_UNLOCK, key)
+                    for product in held:
+                        connection.execute(_UNLOCK, {"product": product})
 
     def _before(self, product: str) -> tuple[Manifest | None, ModelRow | None]:
         """The manifest of the newest model, for what the order leaves open; and the model in force."""
@@ -176,22 +188,62 @@ class Workshop:
                 continue
         return None, in_force
 
-    def _fit(self, order: Order, curated: Curated, before: Manifest | None) -> FittedModel:
-        preset = order.preset or (before.preset if before else FIRST_PRESET)
-        rate = order.false_alarm_rate or (before.false_alarm_rate if before else FIRST_RATE)
-        return fit(
-            curated.released,
-            order.product,
+    def _fit(
+        self, order: Order, curated: Mapping[str, Curated], before: Mapping[str, Manifest | None]
+    ) -> dict[str, FittedModel]:
+        known = {product: manifest for product, manifest in before.items() if manifest is not None}
+        preset = order.preset or agreed("--preset", {name: each.preset for name, each in known.items()}) or FIRST_PRESET
+        rates = {name: known[name].false_alarm_rate if name in known else FIRST_RATE for name in curated}
+        return fit_together(
+            {product: each.released for product, each in curated.items()},
             choose_preset(preset),
             self.extractors,
             adapt_minutes=order.adapt_minutes,
-            false_alarm_rate=rate,
-            views=order.views or (before.views.count if before else None),
+            false_alarm_rate=order.false_alarm_rate or rates,
+            views=order.views or agreed("--views", {name: each.views.count for name, each in known.items()}),
             seed=order.seed,
             device=self.device,
             max_pixels=self.max_pixels,
             progress=self.progress,
         )
+
+    def _story(
+        self,
+        product: str,
+        reasons: Mapping[str, tuple[str, ...]],
+        curated: Mapping[str, Curated],
+        fitted: FittedModel,
+        in_force: ModelRow | None,
+    ) -> Story:
+        mine = curated[product]
+        return Story(
+            product=product,
+            reasons=reasons[product],
+            curated=mine,
+            quarantined=self._quarantined(product),
+            fit=fitted.report,
+            calibration_scores=fitted.detector.manifest.calibration_scores,
+            challenged=challenge(fitted.detector, mine.challenge, self.progress),
+            in_force=in_force,
+            challenged_before=self._challenged_by(in_force, mine),
+            others=tuple(
+                Other(name, len(curated[name].released), reasons[name]) for name in curated if name != product
+            ),
+        )
+
+    def _written(self, fitted: FittedModel, story: Story) -> NewModel:
+        """Write artifact and report of one product into a folder of its own; returns what is to be registered."""
+        report, challenged = markdown(story), story.challenged
+        new = replace(
+            save(self.models_folder, fitted, self.who),
+            challenge_parts=challenged.parts or None,
+            challenge_found=challenged.count if challenged.parts else None,
+            challenge_found_before=None if story.challenged_before is None else story.challenged_before.count,
+            report=report,
+        )
+        (Path(new.folder) / REPORT_FILE).write_text(report, encoding="utf-8")
+        (Path(new.folder) / PLOT_FILE).write_bytes(plot(story))
+        return new
 
     def _require_sound(self, fitted: FittedModel) -> None:
         """A weight that is not a number would be refused by every scorer: it is not registered at all."""
@@ -215,16 +267,16 @@ class Workshop:
 class _StillAlone:
     """Asks whether the lock is still held: a connection that broke meanwhile has let go of it."""
 
-    def __init__(self, connection: sa.Connection, product: str) -> None:
+    def __init__(self, connection: sa.Connection, products: str) -> None:
         self._connection = connection
-        self._product = product
+        self._products = products
 
     def __call__(self) -> None:
         try:
             self._connection.execute(sa.text("SELECT 1"))
         except sa.exc.DBAPIError as error:
             raise RefitError(
-                f"the database was away while {self._product} was fitted, and another refit may have begun: nothing was "
+                f"the database was away while {self._products} was fitted, and another refit may have begun: nothing was "
                 "registered"
             ) from error
 

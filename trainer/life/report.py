@@ -24,6 +24,21 @@ _NO_PARTS = (
 
 
 @dataclass(frozen=True)
+class Other:
+    """Another product of the same flow.
+
+    Attributes:
+        product: Which.
+        released: Its released pictures.
+        reasons: Why it was learned anew.
+    """
+
+    product: str
+    released: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Story:
     """Everything that a report tells.
 
@@ -37,6 +52,7 @@ class Story:
         challenged: What the candidate said of the challenge parts.
         in_force: The model in force; None where there is none.
         challenged_before: What that one said of them; None where there is none, or it was refused.
+        others: The products that it shares its flow with.
     """
 
     product: str
@@ -48,6 +64,7 @@ class Story:
     challenged: Challenged
     in_force: ModelRow | None
     challenged_before: Challenged | None
+    others: tuple[Other, ...] = ()
 
 
 def markdown(story: Story) -> str:
@@ -56,13 +73,14 @@ def markdown(story: Story) -> str:
     lines = [
         f"# {story.product}: a candidate",
         "",
-        f"Why now: {'; '.join(story.reasons) or 'somebody asked for it'}.",
+        f"Why now: {_why(story)}.",
         "",
         *_warnings(fit.warnings),
         "## What it learned from",
         "",
         _learned_from(story.curated, fit),
         "",
+        *_one_flow(story),
         *_table(("camera", "pictures"), _by_camera(story.curated)),
         _quarantine(story.quarantined),
         "",
@@ -117,9 +135,28 @@ def _warnings(warnings: tuple[str, ...]) -> list[str]:
     return ["**Before you read on**", "", *(f"- {line}" for line in warnings), ""] if warnings else []
 
 
+def _why(story: Story) -> str:
+    others = (f"{_text(other.product)}: {reason}" for other in story.others for reason in other.reasons)
+    return "; ".join([*story.reasons, *others]) or "somebody asked for it"
+
+
+def _one_flow(story: Story) -> list[str]:
+    """What several products in one flow mean for this one."""
+    if not story.others:
+        return []
+    others = " and ".join(f"{_text(other.product)} ({other.released} released pictures)" for other in story.others)
+    line = (
+        f"One flow learned from this product and from {others}: from {story.fit.n_train} pictures in all. The threshold and "
+        "all that follows are of this product alone. The others have candidates of their own, which are put in force one by "
+        "one."
+    )
+    return [line, ""]
+
+
 def _learned_from(curated: Curated, fit: FitReport) -> str:
+    learned = len(curated.released) - fit.n_calibration
     return (
-        f"{len(curated.released)} released pictures of {curated.runs} production runs: {fit.n_train} to learn from, "
+        f"{len(curated.released)} released pictures of {curated.runs} production runs: {learned} to learn from, "
         f"{fit.n_calibration} held out for calibration. {_released_by(curated)} Nothing was left out; the manifest has the "
         "SHA-256 of each."
     )

@@ -13,7 +13,7 @@ from rich.text import Text
 from infra.printable import printable
 from infra.store.promotions import ModelRow, Promotion
 from infra.store.second_verdicts import ChangedVerdict
-from infra.store.tables import VerdictState
+from infra.store.tables import ModelState, VerdictState
 from trainer.life.promotion import Examined
 
 _WIDTH = 170
@@ -54,8 +54,8 @@ def models_table(rows: Sequence[ModelRow]) -> str:
     return _text(table)
 
 
-def model_text(row: ModelRow) -> str:
-    """What a model is, a property a line."""
+def model_text(row: ModelRow, others: Sequence[ModelRow] = ()) -> str:
+    """What a model is, a property a line; the others are models of other products with the same flow."""
     table = Table(show_header=False)
     values = {
         "product": row.product,
@@ -67,6 +67,8 @@ def model_text(row: ModelRow) -> str:
         "false alarms": f"at most {row.false_alarm_rate:.3%} asked for, {row.attainable_rate:.3%} promised",
         "learned from": f"{row.training_frames} pictures, calibrated on {row.calibration_frames} others",
         "challenge parts": _challenge(row),
+        "shares its flow with": ", ".join(f"{_name(other)} ({_state(other)})" for other in others)
+        or "no other product",
         "folder": row.folder,
         "SHA-256 of the flow": row.flow_sha256,
         "SHA-256 of the manifest": row.manifest_sha256,
@@ -74,6 +76,16 @@ def model_text(row: ModelRow) -> str:
     for name, value in values.items():
         _add(table, name, value)
     return _text(table)
+
+
+def waiting_text(others: Sequence[ModelRow]) -> str:
+    """Say which candidates have the flow of a model that was just put in force; nothing, where there are none."""
+    waiting = [printable(_name(other)) for other in others if other.state is ModelState.CANDIDATE]
+    if not waiting:
+        return ""
+    return (
+        f"; {' and '.join(waiting)} of the same flow {'are candidates' if len(waiting) > 1 else 'is a candidate'} still"
+    )
 
 
 def promotions_table(rows: Sequence[Promotion]) -> str:
@@ -135,6 +147,10 @@ def write_changed(file: Path, rows: Sequence[ChangedVerdict]) -> int:
 
 def _plain(value: object) -> object:
     return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _name(row: ModelRow) -> str:
+    return f"{row.product} version {row.version}"
 
 
 def _state(row: ModelRow) -> str:

@@ -203,7 +203,7 @@ def test_the_refits_of_kubernetes_and_systemd_are_commands_that_there_are() -> N
     for name, *options in (command.split(), container["args"]):
         assert name == "refit"
         parsed = get_command(refit_app).make_context("refit", options, resilient_parsing=False)
-        assert (parsed.params["if_due"], parsed.params["product"]) == (True, None)
+        assert (parsed.params["if_due"], parsed.params["product"]) == (True, ())  # of all products
 
 
 def test_systemd_reads_the_units(tmp_path: Path) -> None:

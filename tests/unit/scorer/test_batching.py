@@ -5,7 +5,7 @@ import pytest
 
 from infra.bus import Partition, Record
 from infra.errors import BusAwayError
-from scorer.batching import collect, slices
+from scorer.batching import collect, portions, slices
 
 PARTITION = Partition("frames", 0)
 
@@ -77,3 +77,18 @@ def test_a_batch_is_cut_in_two_where_it_has_enough_frames(frames: int, sizes: li
     parts = slices(range(frames))
     assert [len(part) for part in parts] == sizes
     assert [frame for part in parts for frame in part] == list(range(frames))
+
+
+@pytest.mark.parametrize(
+    ("models", "most", "found"),
+    [
+        ("", 1, []),
+        ("aab", 2, ["aab"]),
+        ("abab", 1, ["a", "b", "a", "b"]),
+        ("abcab", 2, ["ab", "ca", "b"]),
+        ("-a-b-", 1, ["-a-", "b-"]),
+        ("---", 1, ["---"]),
+    ],
+)
+def test_a_portion_needs_no_more_models_than_are_kept_in_memory(models: str, most: int, found: list[str]) -> None:
+    assert ["".join(part) for part in portions(models, lambda sign: None if sign == "-" else sign, most)] == found

@@ -27,9 +27,10 @@ class Registry:
         self.now = 1000.0
         self._ids = 0
 
-    def put(self, product: str, version: int = 1, *, broken: bool = False) -> RegisteredModel:
+    def put(self, product: str, version: int = 1, *, broken: bool = False, flow: str | None = None) -> RegisteredModel:
         self._ids += 1
-        row = RegisteredModel(self._ids, product, version, f"{product}-{version}", "", "", 0.0)
+        folder = f"{product}-{version}"
+        row = RegisteredModel(self._ids, product, version, folder, flow or folder, "", 0.0)
         self.in_force[product] = row
         self.known.add(product)
         if broken:
@@ -121,6 +122,49 @@ def test_no_model_of_the_batch_under_way_is_dropped_and_the_bound_holds_behind_i
     assert registry.take_read() == []
     assert batch(shelf, "c") == ["c-1"]  # it was dropped behind the batch of three
     assert registry.take_read() == ["c-1"]
+
+
+def test_products_of_one_flow_count_as_one_model(registry: Registry) -> None:
+    for product in "abc":
+        registry.put(product, flow="shared")
+    registry.put("d")
+    registry.put("e")
+    shelf = shelf_of(registry, most=2)
+    assert registry.take_read() == ["a-1", "b-1", "c-1", "d-1"]
+    assert [shelf.model_of(product) for product in ("a", "c", "d", "x")] == ["shared", "shared", "d-1", None]
+    batch(shelf, "b")
+    batch(shelf, "e")  # in place of d: a and c are of the flow that b has just used
+    assert batch(shelf, "a", "b", "c") == ["a-1", "b-1", "c-1"]
+    assert registry.take_read() == ["e-1"]
+    batch(shelf, "e")
+    batch(shelf, "d")  # in place of the whole flow
+    assert registry.take_read() == ["d-1"]
+    batch(shelf, "e")
+    batch(shelf, "c")
+    assert registry.take_read() == ["c-1"]
+
+
+def test_no_product_is_dropped_that_has_the_flow_of_one_that_is_held(registry: Registry) -> None:
+    registry.put("a", flow="shared")
+    registry.put("b", flow="shared")
+    registry.put("c")
+    shelf = shelf_of(registry, most=1)
+    shelf.hold(["b"])
+    shelf.judge_of("c")
+    registry.take_read()
+    shelf.judge_of("a")
+    assert registry.take_read() == []
+
+
+def test_what_is_held_next_takes_the_place_of_what_was_held(registry: Registry) -> None:
+    for product in "abc":
+        registry.put(product)
+    shelf = shelf_of(registry, most=1)
+    for product in "abc":
+        with capture_logs() as logs:
+            shelf.hold([product])
+        dropped = [event["product"] for event in logs if event["event"] == "model.dropped"]
+        assert dropped == {"a": [], "b": ["a"], "c": ["b"]}[product]
 
 
 def test_the_registry_is_asked_now_and_then(registry: Registry) -> None:
