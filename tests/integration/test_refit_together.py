@@ -247,6 +247,15 @@ def test_a_dry_run_says_what_each_would_learn_from_and_learns_nothing(
     assert list(workshop.models_folder.rglob("manifest.json")) == []
 
 
+def test_the_name_of_a_product_does_not_speak_to_the_terminal(workshop: Workshop, command: Any) -> None:
+    kept(workshop, "cap", 16, 100)
+    kept(workshop, "\x1b[31mtile", 16, 200)
+    for options in (("--dry-run",), ()):
+        said = command("--product", "cap", "--product", "\x1b[31mtile", *options)
+        assert "\\x1b[31mtile: due: there is no model yet" in said
+        assert "\x1b" not in said
+
+
 def test_what_the_order_leaves_open_is_as_in_the_model_of_each_product(database: sa.Engine, workshop: Workshop) -> None:
     two_products(workshop)
     workshop.refit(Order("cap", false_alarm_rate=0.2))

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 from apscheduler.triggers.interval import IntervalTrigger
+from typer.testing import CliRunner
 
+import infra.stopping
+import infra.telemetry
+import trainer.life.commands
+import trainer.life.schedule
+from infra.children import differline
 from infra.errors import SettingsError
 from infra.telemetry import get_logger
 from trainer.life.schedule import run_schedule, trigger_of
@@ -53,6 +59,18 @@ def test_a_run_that_fails_does_not_end_the_schedule(tmp_path: Path) -> None:
     threading.Timer(4, stop.set).start()
     run_schedule(IntervalTrigger(seconds=1), [sys.executable, "-c", code], get_logger("schedule"), stop)
     assert len(log.read_text()) >= 2
+
+
+@pytest.mark.parametrize("products", [[], ["tile"], ["tile", "cap"]])
+def test_the_products_are_those_of_the_refit(products: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(infra.telemetry, "configure_logging", lambda _: None)
+    monkeypatch.setattr(infra.stopping, "stop_on_signals", lambda _: None)
+    monkeypatch.setattr(trainer.life.schedule, "run_schedule", lambda _, command, *__: ran.append(command))
+    named = [part for product in products for part in ("--product", product)]
+    done = CliRunner().invoke(trainer.life.commands.schedule_app, named)
+    assert done.exception is None
+    assert ran == [differline("refit", "--if-due", *named)]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

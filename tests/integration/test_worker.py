@@ -1,5 +1,6 @@
 """The scorer on real engines: everything is accounted for, whatever happens in between."""
 
+import copy
 import hashlib
 import threading
 import time
@@ -128,21 +129,32 @@ def test_a_refused_successor_leaves_the_model_in_force_at_work(line: Line, put_i
     assert [row.model_id for row in line.rows(verdicts)] == [first.id, first.id]
 
 
-def test_more_products_than_models_in_memory_are_judged_each_by_its_own(
-    line: Line, put_in_force: PutInForce, database: sa.Engine, fitted: FittedModel
+@pytest.mark.parametrize("one_flow", [False, True])
+def test_more_products_than_models_in_memory_are_judged_each_by_its_own_and_the_bound_holds(
+    line: Line, put_in_force: PutInForce, database: sa.Engine, fitted: FittedModel, one_flow: bool
 ) -> None:
     models = {"part": put_in_force().id}
     for product in ("bolt", "cap"):
-        detector = Detector(
-            fitted.detector.manifest.model_copy(update={"product": product}),
-            fitted.detector.extractor,
-            fitted.detector.flow,
-        )
+        flow = copy.deepcopy(fitted.detector.flow)
+        flow.mean += 0.0 if one_flow else len(product)
+        manifest = fitted.detector.manifest.model_copy(update={"product": product})
+        detector = Detector(manifest, fitted.detector.extractor, flow)
         models[product] = register(database, line.settings.models_folder, replace(fitted, detector=detector), "test").id
     worker = line.worker(models_in_memory=1)
+    shelf, in_memory, groups = worker.judge.shelf, [], []
+    score = worker._score_group
+
+    def watched(records: list[Record]) -> None:
+        groups.append(len(records))
+        score(records)
+        in_memory.append({model.detector.flow for model in shelf._loaded.values()})
+
+    worker._score_group = watched  # type: ignore[method-assign]
     for batch in (("cap", "part", "bolt", "part"), ("bolt",), ("cap", "cap")):
         line.send(*(line.frame(product=product) for product in batch))
         worker.run(until_idle_s=0.3)
+    assert groups == ([4, 1, 2] if one_flow else [1, 1, 1, 1, 1, 2])
+    assert all(len(flows) == 1 for flows in in_memory)
     rows = line.rows(verdicts)
     assert len(rows) == 7
     assert all(row.model_id == models[row.product] and row.score is not None for row in rows)

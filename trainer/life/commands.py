@@ -340,25 +340,29 @@ def _groups(database: "sa.Engine", products: Sequence[str], *, alone: bool) -> l
 
 
 def _refit_one(workshop: "Workshop", order: "Order", *, if_due: bool, dry_run: bool) -> None:
+    from infra.printable import printable
+
     due = {product: workshop.due(product) for product in order.products}
     for product, each in due.items():
-        typer.echo(f"{product}: {each}")
+        typer.echo(f"{printable(product)}: {each}")
     if if_due and not any(each.reasons for each in due.values()):
         return
     if order.others:
-        typer.echo(f"{' and '.join(order.products)}: one flow of all of them, and a candidate for each")
+        typer.echo(f"{printable(' and '.join(order.products))}: one flow of all of them, and a candidate for each")
     if dry_run:
         for product, curated in workshop.curated_together(order.products).items():
             typer.echo(
-                f"{product}: would learn from {len(curated.released)} pictures of {curated.runs} production runs, "
+                f"{printable(product)}: would learn from {len(curated.released)} pictures of {curated.runs} production runs, "
                 f"{curated.by_rule} of them released by a rule, and show the result {len(curated.challenge)} challenge parts"
             )
         return
     candidates = workshop.refit_together(order)
     for _, report in candidates.values():
-        typer.echo(report)
+        typer.echo("\n".join(map(printable, report.splitlines())))
     for model, _ in candidates.values():
-        typer.echo(f"{model.product} version {model.version} is a candidate; the report is in {model.folder}")
+        typer.echo(
+            f"{printable(model.product)} version {model.version} is a candidate; the report is in {model.folder}"
+        )
 
 
 def _time(text: str) -> datetime:
