@@ -93,7 +93,7 @@ def markdown(story: Story) -> str:
         "## Challenge parts",
         "",
         *_challenge_lines(story),
-        *_evidence(fit.evidence),
+        *_evidence(fit.evidence, "of all products " if story.others else ""),
     ]
     return "\n".join(lines) + "\n"
 
@@ -146,9 +146,9 @@ def _one_flow(story: Story) -> list[str]:
         return []
     others = " and ".join(f"{_text(other.product)} ({other.released} released pictures)" for other in story.others)
     line = (
-        f"One flow learned from this product and from {others}: from {story.fit.n_train} pictures in all. The threshold and "
-        "all that follows are of this product alone. The others have candidates of their own, which are put in force one by "
-        "one."
+        f"One flow learned from this product and from {others}: from {story.fit.n_train} pictures in all. Threshold, "
+        "false alarms and challenge parts are of this product alone. The others have candidates of their own, which are put in "
+        "force one by one."
     )
     return [line, ""]
 
@@ -204,11 +204,11 @@ def _challenge_lines(story: Story) -> list[str]:
     return _table(("model", "of the challenge parts"), rows)
 
 
-def _evidence(evidence: dict[str, float]) -> list[str]:
+def _evidence(evidence: dict[str, float], whose: str) -> list[str]:
     if not evidence:
         return []
     tried = ", ".join(f"{_text(name)} {100 * auroc:.1f}" for name, auroc in evidence.items())
-    return [f"AUROC on synthetic defects in good pictures that nothing was learned from: {tried}."]
+    return [f"AUROC on synthetic defects in good pictures {whose}that nothing was learned from: {tried}."]
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, str]]) -> list[str]:
