@@ -54,7 +54,7 @@ def _numbers(flow: Flow) -> None:
     last = "no frame yet" if flow.pace.last is None else words.age(flow.now - flow.pace.last)
     numbers = {
         "waiting on the bus": "bus away" if flow.waiting is None else f"{flow.waiting:,} frames",
-        "throughput, newest frames": "—" if pace is None else f"{pace:.3g} a second",
+        "throughput": "—" if pace is None else f"{pace:.3g} a second",
         "last frame": last,
         "waiting for the relay": f"{flow.outbox_rows:,} messages",
         "oldest of them": "—" if flow.outbox_since is None else words.age(flow.now - flow.outbox_since),
@@ -221,7 +221,7 @@ def _space_and_versions() -> None:
                 "since": [table.oldest_day for table in space.tables],
             }
         )
-        st.dataframe(rows, hide_index=True, height=250, key="health-tables", alt="size of the tables")
+        st.dataframe(rows, hide_index=True, height=250, placeholder="", key="health-tables", alt="size of the tables")
         st.caption("Nothing is thrown away by itself: days are dropped by whoever keeps the database.")
     with versions_side:
         st.markdown("##### Versions")
