@@ -192,6 +192,45 @@ verdicts = sa.Table(
     postgresql_partition_by="RANGE (received_at)",
 )
 
+rollup_marks = (
+    sa.Table(  # ten minutes of a camera whose verdicts are to be added up anew; a trigger of `verdicts` writes them
+        "rollup_marks",
+        metadata,
+        sa.Column("camera", sa.Text, nullable=False),
+        _time("at"),
+        _time("marked_at", default="now()"),
+        sa.Index("rollup_marks_camera", "camera", "at"),
+    )
+)
+
+verdict_rollups = sa.Table(  # verdicts, added up; see infra/store/rollups.py
+    "verdict_rollups",
+    metadata,
+    sa.Column("camera", sa.Text, nullable=False),
+    _time("at"),  # where the ten minutes begin
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("model_id", sa.BigInteger, nullable=False, autoincrement=False),  # 0: no model
+    sa.Column("frames", sa.BigInteger, nullable=False),
+    sa.Column("defects", sa.BigInteger, nullable=False),
+    sa.Column("no_verdicts", sa.BigInteger, nullable=False),
+    sa.Column("lowest", sa.Double),  # of the scores of what was judged; NULL where nothing was
+    sa.Column("q05", sa.Double),
+    sa.Column("q25", sa.Double),
+    sa.Column("median", sa.Double),
+    sa.Column("q75", sa.Double),
+    sa.Column("q95", sa.Double),
+    sa.Column("highest", sa.Double),
+    sa.Column("threshold", sa.Double),
+    sa.Column("p_values", postgresql.ARRAY(sa.Integer), nullable=False),  # how many in each fiftieth of (0, 1]
+    sa.Column("focus", sa.Double),  # medians
+    sa.Column("brightness", sa.Double),
+    sa.Column("contrast", sa.Double),
+    _time("rolled_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("camera", "at", "product", "model_id"),
+    sa.CheckConstraint("cardinality(p_values) = 50", name="verdict_rollups_p_values"),
+    sa.Index("verdict_rollups_at", "at"),
+)
+
 heatmaps = sa.Table(
     "heatmaps",
     metadata,

@@ -36,6 +36,8 @@ from infra.store.position_reset import reset_position
 from infra.store.positions import all_positions, claim, stored_positions
 from infra.store.promotions import promote, promotions_of, rollback, set_shadow
 from infra.store.results import write_batch
+from infra.store.rolling import roll, waiting
+from infra.store.rollups import rollup_series, rollup_sums
 from infra.store.runs import report_accepted, report_ended
 from infra.store.schema import migrate, prepare_days
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
@@ -48,6 +50,7 @@ from scorer.drift_report import drift_report
 from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged
 
 RUNTIME = ("ingest", "scorer", "relay", "trainer", "dashboard")
+ROLLED = set(metadata.tables["verdict_rollups"].columns.keys()) - {"camera", "at", "product", "model_id"}
 PASSWORD = "opensesame"
 pytestmark = pytest.mark.usefixtures("line")
 UserOf = Callable[[str], sa.Engine]
@@ -149,11 +152,23 @@ def test_a_scorer_does_all_of_its_work(line: sa.Engine, user_of: UserOf) -> None
     assert raise_trouble(scorer, "cam", CameraTrouble.SILENT, NOON, told_since=NOON)
     assert not raise_trouble(scorer, "cam", CameraTrouble.SILENT, NOON, told_since=NOON)
     look_for_drift(scorer)
+    assert all(roll(scorer, due) for due in waiting(scorer, timedelta(0), 10))
+    assert roll_again(line, scorer)
+    (total,) = rollup_sums(line, NOON, NOON + timedelta(hours=1))
+    assert (total.frames, total.defects) == (3, 2)
     assert {(row.product, row.kind, row.parts) for row in drift_rows(line)} == {("tile", "quality", 0)}
     assert reset_position(scorer, FIRST, "m.weber", lambda _: 0).before == 6
     with line.connect() as connection:
         owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'verdicts_20270303'"
         assert connection.scalar(sa.text(owner)) == "differline_migrator"
+
+
+def roll_again(line: sa.Engine, scorer: sa.Engine) -> bool:
+    """Count what has been counted before."""
+    with line.begin() as connection:
+        connection.execute(sa.text("INSERT INTO rollup_marks SELECT camera, at FROM verdict_rollups"))
+    (due,) = waiting(scorer, timedelta(0), 10)
+    return roll(scorer, due)
 
 
 def look_for_drift(scorer: sa.Engine) -> None:
@@ -245,13 +260,16 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
         reset_position(dashboard, FIRST, "supervisor", lambda _: 0)
     assert read_ledger(dashboard, lambda _: True).accounted == 3
     assert drift_report(dashboard) == []
+    assert rollup_sums(dashboard, NOON, NOON + timedelta(hours=1)) == []  # nobody has counted yet
+    assert rollup_series(dashboard, "cam", NOON, NOON + timedelta(hours=1)).buckets == ()
 
 
 @pytest.mark.parametrize("service", RUNTIME)
 def test_no_service_can_delete(user_of: UserOf, service: str) -> None:
     user = user_of(service)
     deletable = {name for name in (*metadata.tables, "alembic_version") if not refused(user, f"DELETE FROM {name}")}
-    assert deletable == ({"outbox"} if service == "relay" else set())
+    # What waits to be sent, or to be counted, is no record of anything.
+    assert deletable == {"relay": {"outbox"}, "scorer": {"rollup_marks"}}.get(service, set())
     assert all(refused(user, f"TRUNCATE {name}") for name in (*metadata.tables, "alembic_version"))
 
 
@@ -269,6 +287,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
         "role_limits",
         "second_verdicts",
         "outbox",
+        "rollup_marks",
         "alembic_version",
     ):
         table = metadata.tables.get(name)
@@ -308,6 +327,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
                 "drift_states.alarmed_at",
                 "drift_states.alert_id",
                 "drift_states.updated_at",
+                *(f"verdict_rollups.{name}" for name in ROLLED),
             },
         ),
         ("relay", set()),
@@ -346,6 +366,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
                 "outbox",
                 "positions",
                 "second_verdicts",
+                "verdict_rollups",
                 "verdicts",
             },
         ),
