@@ -147,6 +147,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     from scorer.gaps import GapAlarm
     from scorer.judge import Judge
     from scorer.models import ArtifactLoader, ModelShelf
+    from scorer.rollups import Roller
     from scorer.shadows import Shadows
     from scorer.threads import cores_here, thread_count, use_threads
     from scorer.trials import Trials
@@ -181,6 +182,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         gaps=GapAlarm(database, log),
         health=CameraHealth(database, log, settings.silent_after_s, settings.clock_skew_s),
         drift=DriftAlarm(database, log, watch.drifts, utc_now),
+        rollups=Roller(database, log),
         stop=stop,
     )
 

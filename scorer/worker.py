@@ -41,6 +41,7 @@ from scorer.decode import DeadFrame, DecodedFrame, Outcome, dead_frame, decode_r
 from scorer.drift import DriftAlarm
 from scorer.gaps import GapAlarm
 from scorer.judge import Judge, Scored
+from scorer.rollups import Roller
 from scorer.trials import MOST_ATTEMPTS, Trials
 from scorer.watch import ScorerWatch
 
@@ -87,6 +88,7 @@ class Worker:
         gaps: Looks for frames that are missing in the ledger.
         health: Looks for cameras in trouble.
         drift: Tests whether scores and pictures are still as they were.
+        rollups: Adds verdicts up for the pages.
         stop: Set it, and the worker finishes its batch and returns.
     """
 
@@ -104,6 +106,7 @@ class Worker:
     gaps: GapAlarm
     health: CameraHealth
     drift: DriftAlarm
+    rollups: Roller
     stop: threading.Event = field(default_factory=threading.Event)
     totals: Totals = field(default_factory=Totals)
     _claims: dict[Partition, Claim] = field(default_factory=dict)
@@ -139,6 +142,7 @@ class Worker:
         self.decoders.shutdown(wait=False, cancel_futures=True)
         self.consumer.close()
         self.live.close()
+        self.rollups.close()
         self.database.dispose()
 
     def _patience_s(self, until_idle_s: float) -> float:
@@ -162,6 +166,7 @@ class Worker:
             self.gaps.look()
             self.health.look()
             self.drift.look()
+            self.rollups.look()
         return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
 
     def _score(self, records: list[Record]) -> None:

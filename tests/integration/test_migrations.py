@@ -1,5 +1,6 @@
 """Databases of earlier revisions, filled, brought to the newest one; and programs of the release before, which go on."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -17,6 +18,8 @@ from infra.store.ledger import Accounted, count
 from infra.store.outbox import DeadLetter, PublishedVerdict, outbox_turn
 from infra.store.positions import claim
 from infra.store.results import write_batch
+from infra.store.rolling import roll, waiting
+from infra.store.rollups import rollup_sums
 from infra.store.schema import migrate
 from infra.store.tables import ensure_day_partitions
 from scorer.drift import DriftAlarm
@@ -168,3 +171,20 @@ def test_verdicts_of_before_revision_0009_have_no_quality_and_are_looked_at_all_
     assert [(row.camera, row.product, row.kind, row.parts) for row in drift_rows(of_0003)] == [
         ("a", "tile", "quality", 0)
     ]
+
+
+def test_verdicts_of_before_revision_0014_and_of_scorers_of_before_it_are_added_up(of_0003: sa.Engine) -> None:
+    bring_to(of_0003, "0010")
+    migrate(of_0003, NOON)
+    assert frames_added_up(of_0003) == {"a": 2, "b": 2}
+    write_as_before(of_0003, (LATE, "a", "8"), (LATE, "a", "9"))
+    assert frames_added_up(of_0003) == {"a": 4, "b": 2}
+
+
+def frames_added_up(database: sa.Engine) -> Counter[str]:
+    for due in waiting(database, timedelta(0), 10):
+        assert roll(database, due)
+    found: Counter[str] = Counter()
+    for total in rollup_sums(database, NOON - timedelta(days=1), NOON + timedelta(days=365)):
+        found[total.camera] += total.frames
+    return found

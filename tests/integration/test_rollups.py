@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from infra.errors import DatabaseAwayError
+from infra.store.connect import open_database
 from infra.store.models import register_in_force
 from infra.store.positions import claim
 from infra.store.results import VerdictRow, write_batch
@@ -24,6 +26,7 @@ from infra.store.rollups import (
     series_width,
 )
 from infra.store.tables import ensure_day_partitions, rollup_marks
+from scorer.rollups import LOOK_EVERY_S, Roller
 
 from .rows import FIRST, MODEL, NOON, batch, judged, unjudged
 
@@ -328,3 +331,40 @@ def test_a_series_has_so_many_buckets_at_most() -> None:
         assert width % BUCKET == timedelta(0)
         assert width * MOST_BUCKETS >= span
         assert width == BUCKET or (width - BUCKET) * MOST_BUCKETS < span
+
+
+def test_a_scorer_counts_in_turns_and_goes_on_after_ten_minutes_that_cannot_be_counted(frames: Frames) -> None:
+    frames.write(30)
+    log = structlog.testing.CapturingLogger()
+    roller = Roller(frames.database, log)
+    assert roller.turn() == 0  # marked a moment ago
+    with frames.database.begin() as connection:
+        connection.execute(sa.text("UPDATE rollup_marks SET marked_at = now() - interval '2 minutes'"))
+        limit = "ALTER TABLE verdict_rollups ADD CONSTRAINT no_cam_0 CHECK (camera <> 'cam-0')"
+        connection.execute(sa.text(limit))
+    assert roller.turn() > 0
+    roller.close()
+    assert stored(frames.database) == {key: row for key, row in counted(frames.written).items() if key[0] != "cam-0"}
+    assert {call.kwargs["camera"] for call in log.calls} == {"cam-0"}
+    assert marks(frames.database) > 0  # they wait for somebody to mend it
+
+
+def test_a_scorer_looks_now_and_then(frames: Frames) -> None:
+    now, turns = [0.0], []
+    roller = Roller(frames.database, structlog.get_logger(), lambda: now[0])
+    roller.turn = lambda: turns.append(now[0]) or 0  # type: ignore[method-assign, assignment, func-returns-value]
+    for second in range(0, 61, 5):
+        now[0] = second
+        roller.look()
+        assert roller._under_way is not None
+        roller._under_way.result(30)
+    roller.close()
+    assert turns == [0, LOOK_EVERY_S, 2 * LOOK_EVERY_S]
+
+
+def test_a_scorer_leaves_an_absent_database_to_the_next_turn() -> None:
+    nowhere, log = open_database("postgresql://nobody@127.0.0.1:1/none"), structlog.testing.CapturingLogger()
+    roller = Roller(nowhere, log)
+    assert roller.turn() == 0
+    roller.close()
+    assert [call.args for call in log.calls] == [("rollups.away",)]

@@ -8,11 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from infra.engines import Engines
+from infra.store import rollups
 from infra.store import verdicts as store
 from infra.store.alerts import AlertKey, list_alerts_query
 from infra.store.connect import open_database
 from infra.store.outbox import page_query
 from infra.store.results import known_frames_query
+from infra.store.rolling import roll, waiting
 from infra.store.schema import migrate
 from infra.store.tables import AlertState, VerdictState, ensure_day_partitions, verdicts
 
@@ -88,6 +90,16 @@ def filled(engines: Engines, template_database: str) -> Iterator[sa.Engine]:
     admin.dispose()
 
 
+@pytest.fixture(scope="module")
+def rolled(filled: sa.Engine) -> sa.Engine:
+    """The same, with its rollups."""
+    for due in waiting(filled, timedelta(0), 10_000):
+        roll(filled, due)
+    with filled.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE verdict_rollups"))
+    return filled
+
+
 def plan_nodes(database: sa.Engine, query: sa.Select[Any]) -> Iterator[dict[str, Any]]:
     """Every step that PostgreSQL really took for a query."""
     compiled = query.compile(dialect=database.dialect, compile_kwargs={"render_postcompile": True})
@@ -147,6 +159,21 @@ def test_what_is_shown_is_all_that_is_read(filled: sa.Engine) -> None:
     assert 0 < sum(map(rows_read, page)) < 1.5 * 20
     first = list_alerts_query(AlertState.OPEN, None, 20)
     assert sum(rows_read(node) for node in plan_nodes(filled, first) if "Index Name" in node) <= 3 * 20
+
+
+def test_days_and_months_are_read_from_rollups_of_the_time_and_camera_that_are_shown(rolled: sa.Engine) -> None:
+    day = timedelta(days=1)
+    questions = {
+        "series": (rollups.series_query("cam-1", NOW - day / 4, NOW, None, None), 37),
+        "series of a product": (rollups.series_query("cam-1", NOW - day / 4, NOW, "tile", 1), 37),
+        "sums": (rollups.sums_query(NOW - day / 4, NOW, None, None), 4 * 37),
+        "sums of a camera": (rollups.sums_query(NOW - day / 4, NOW, "cam-1", None), 37),
+    }
+    for name, (query, shown) in questions.items():
+        scans = [node for node in plan_nodes(rolled, query) if "scan" in node["Node Type"].lower()]
+        read = [(scan["Node Type"], rows_read(scan)) for scan in scans]
+        # With and without a model's verdict: two rows each.
+        assert sum(rows for _, rows in read) <= 2 * 2 * shown, (name, read)
 
 
 def test_cameras_are_those_of_the_ledger_by_name(database: sa.Engine) -> None:
