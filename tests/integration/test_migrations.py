@@ -173,7 +173,7 @@ def test_verdicts_of_before_revision_0009_have_no_quality_and_are_looked_at_all_
     ]
 
 
-def test_verdicts_of_before_revision_0014_and_of_scorers_of_before_it_are_added_up(of_0003: sa.Engine) -> None:
+def test_verdicts_of_before_revision_0011_and_of_scorers_of_before_it_are_added_up(of_0003: sa.Engine) -> None:
     bring_to(of_0003, "0010")
     migrate(of_0003, NOON)
     assert frames_added_up(of_0003) == {"a": 2, "b": 2}

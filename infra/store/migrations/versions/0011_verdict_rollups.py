@@ -6,7 +6,7 @@ of rollups. What is marked is counted anew from the verdicts by the scorers; see
 
 from alembic import op
 
-revision = "0014"
+revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
