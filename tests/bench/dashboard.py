@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import sqlalchemy as sa
-from infra.store.rolling import roll, waiting
 
 from infra.archive import open_archive
 from infra.children import differline
@@ -35,6 +34,7 @@ from infra.heatmaps import encode_heatmap
 from infra.pictures import decode
 from infra.settings import Settings
 from infra.store.connect import open_database
+from infra.store.rolling import roll, waiting
 from infra.store.tables import ensure_day_partitions, verdicts
 from ingest.sources.simulator import SimulatedCamera
 from scorer.detector import load_extractor
@@ -113,7 +113,7 @@ QUICK = Size(frames=20_000, alerts=200, sessions=4, look_s=25.0, turns=1, turn_s
 
 def fill(database: sa.Engine, settings: Settings, size: Size, model_id: int) -> None:
     """Put a day of verdicts there, with alerts, heatmaps, pictures and books."""
-    camera = SimulatedCamera("line-1-camera-0", PRODUCT, seed=3, defect_rate=0.3, frames=PICTURES)
+    camera = SimulatedCamera(PRODUCT, seed=3, defect_rate=0.3, frames=PICTURES)
     archive = open_archive(settings.archive_location)
     refs = [archive.write(picture.body) for picture in camera]
     png = encode_heatmap(np.random.default_rng(0).random((48, 64), dtype=np.float32) * 3)
