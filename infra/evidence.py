@@ -74,6 +74,17 @@ def model_evidence(folder: Path, flow_sha256: str, manifest_sha256: str) -> Mode
     return ModelEvidence(files, manifest.training_sha256, manifest.calibration_sha256)
 
 
+def learned_from(folder: Path, manifest_sha256: str) -> frozenset[str] | None:
+    """Return the SHA-256 of every picture that a model was trained or calibrated on; None where its manifest is gone or altered.
+
+    Args:
+        folder: Where the registry says that the model is.
+        manifest_sha256: SHA-256 of its manifest in hex, as the registry has it.
+    """
+    manifest = _manifest(folder / MANIFEST_FILE, manifest_sha256)
+    return None if manifest is None else frozenset(manifest.training_sha256) | frozenset(manifest.calibration_sha256)
+
+
 def picture_state(archive: Archive, sha256: str, reference: str | None) -> PictureState:
     """Look for a frame's picture, also where no reference says that it was kept: another frame may have had the same.
 

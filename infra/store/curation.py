@@ -5,10 +5,9 @@ without one is open. Only pictures that the archive keeps can be decided about.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -16,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 from infra.errors import CurationError
 from infra.store.audit import product_subject, record
 from infra.store.connect import transaction
-from infra.store.tables import FrameDecision, VerdictState, decisions, verdicts
+from infra.store.tables import FrameDecision, VerdictState, curation, decisions, verdicts
 
 RULE_PREFIX = "rule: "
 _MOST_ROWS = 100_000
@@ -123,6 +122,51 @@ def decide(engine: sa.Engine, made: Sequence[NewDecision]) -> int:
         return len(fresh)
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of decisions that were made on what somebody saw.
+
+    Attributes:
+        recorded: Number of the decision, by the hash of the picture.
+        overtaken: What somebody else decided about the others meanwhile; nothing was put on record about these.
+    """
+
+    recorded: dict[str, int]
+    overtaken: tuple[Decision, ...] = ()
+
+
+def decide_as_seen(engine: sa.Engine, made: Sequence[NewDecision], seen: Mapping[str, int | None]) -> Decided:
+    """Put decisions about pictures of one product on record, where nobody has decided since they were looked at.
+
+    Args:
+        engine: The database.
+        made: At most one for each picture.
+        seen: Number of the decision that stood when the picture was looked at; None: there was none.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer; whether they are on record is then seen by looking again.
+    """
+    if not made:
+        return Decided({})
+    with transaction(engine) as connection:
+        connection.execute(_LOCK, {"product": made[0].product})
+        wanted = sa.any_(sa.literal([each.sha256 for each in made], sa.ARRAY(sa.Text)))
+        now = sa.select(curation.c.sha256, curation.c.decision_id)
+        numbers = dict(
+            connection.execute(now.where(curation.c.product == made[0].product, curation.c.sha256 == wanted)).all()
+        )
+        fresh = [each for each in made if numbers.get(each.sha256) == seen[each.sha256]]
+        late = [each.sha256 for each in made if numbers.get(each.sha256) != seen[each.sha256]]
+        overtaken = tuple(_newest(connection, made[0].product, late)) if late else ()
+        if not fresh:
+            return Decided({}, overtaken)
+        rows = [asdict(each) for each in fresh]
+        added = sa.insert(decisions).returning(decisions.c.sha256, decisions.c.id)
+        recorded: dict[str, int] = dict(connection.execute(added, rows).all())  # type: ignore[arg-type]
+        _record(connection, fresh)
+        return Decided(recorded, overtaken)
+
+
 def newest_decisions(engine: sa.Engine, product: str, sha256: Collection[str] | None = None) -> list[Decision]:
     """Return the newest decision of each picture of a product that has one, in the order in which they were made.
 
@@ -163,40 +207,17 @@ def kept_frames(
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
     """
-    row = verdicts.c
-    production_run = sa.func.coalesce(
-        row.job_id,
-        row.camera + "/" + sa.func.coalesce(row.run, "") + "/" + sa.func.to_char(_utc(row.received_at), "YYYY-MM-DD"),
-    )
-    query = sa.select(
-        row.sha256,
-        row.camera,
-        row.frame_id,
-        row.part_id,
-        production_run.label("run"),
-        row.received_at,
-        row.state,
-        row.score,
-        row.p_value,
-    ).where(row.product == product, row.archive_ref.is_not(None))
-    if sha256 is not None:
-        query = query.where(row.sha256 == sa.any_(sa.literal(list(sha256), sa.ARRAY(sa.Text))))
-    found: dict[str, KeptFrame] = {}
-    with transaction(engine) as connection:
-        for each in connection.execute(query.order_by(row.received_at.desc()).limit(_MOST_ROWS)).mappings():
-            frame = KeptFrame(**{**each, "state": VerdictState(each["state"])})
-            found.setdefault(frame.sha256, frame)
-    return list(found.values())
+    return _frames(engine, product, sha256)
 
 
 def open_frames(engine: sa.Engine, product: str) -> list[KeptFrame]:
-    """Return those of the kept frames that nobody has decided about, or that were opened again.
+    """Return those of the kept frames that nobody has decided about, or that were opened again; newest first, at most 100,000.
 
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
     """
-    decided = {each.sha256 for each in newest_decisions(engine, product) if each.decision is not FrameDecision.OPEN}
-    return [frame for frame in kept_frames(engine, product) if frame.sha256 not in decided]
+    # Written out, so that the planner sees that the index of the open ones fits.
+    return _frames(engine, product, None, sa.text("decision = 'open'"))
 
 
 def products_of_pictures(engine: sa.Engine, sha256: Collection[str]) -> dict[str, frozenset[str]]:
@@ -220,8 +241,17 @@ def products_of_pictures(engine: sa.Engine, sha256: Collection[str]) -> dict[str
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('decisions'), hashtext(:product))")
 
 
-def _utc(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.timezone("UTC", time)
+def _frames(
+    engine: sa.Engine, product: str, sha256: Collection[str] | None, *further: sa.ColumnElement[bool] | sa.TextClause
+) -> list[KeptFrame]:
+    row = curation.c
+    columns = (row[name] for name in KeptFrame.__dataclass_fields__)
+    query = sa.select(*columns).where(row.product == product, row.received_at.is_not(None), *further)
+    if sha256 is not None:
+        query = query.where(row.sha256 == sa.any_(sa.literal(list(sha256), sa.ARRAY(sa.Text))))
+    with transaction(engine) as connection:
+        found = connection.execute(query.order_by(row.received_at.desc()).limit(_MOST_ROWS)).mappings()
+        return [KeptFrame(**{**each, "state": VerdictState(each["state"])}) for each in found]
 
 
 def _newest(connection: sa.Connection, product: str, sha256: Collection[str] | None) -> list[Decision]:

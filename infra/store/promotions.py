@@ -83,6 +83,18 @@ def list_models(engine: sa.Engine, product: str | None = None) -> list[ModelRow]
         return [ModelRow(**{**row, "state": ModelState(row["state"])}) for row in rows]
 
 
+def newest_model(engine: sa.Engine, product: str) -> ModelRow | None:
+    """Return the newest version of a product, in force or not; None where there is none.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    query = _of(product, sa.true()).order_by(models.c.version.desc()).limit(1)
+    with transaction(engine) as connection:
+        row = connection.execute(query).mappings().first()
+        return ModelRow(**{**row, "state": ModelState(row["state"])}) if row else None
+
+
 def model_row(engine: sa.Engine, product: str, version: int) -> ModelRow:
     """Return one version of a product.
 

@@ -318,6 +318,40 @@ decisions = sa.Table(  # appended to, never changed: the newest one of a picture
     sa.Index("decisions_newest", "product", "sha256", sa.text("id DESC")),
 )
 
+curation = (
+    sa.Table(  # what stands of each picture, kept by triggers on `verdicts` and `decisions`; see the migration 0016
+        "curation",
+        metadata,
+        sa.Column("product", sa.Text, nullable=False),
+        sa.Column("sha256", sa.Text, nullable=False),
+        sa.Column("decision", sa.Text, nullable=False, server_default="open"),  # the newest one
+        sa.Column("challenge", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("decision_id", sa.BigInteger),  # its number; NULL where nobody decided
+        _time("received_at", nullable=True),  # this and the next ones are of its newest frame; NULL: not from the line
+        sa.Column("camera", sa.Text),
+        sa.Column("frame_id", sa.Text),
+        sa.Column("part_id", sa.Text),
+        sa.Column("run", sa.Text),  # of production: the job, and without one the camera's run and day (UTC)
+        sa.Column("state", sa.Text),
+        sa.Column("score", sa.Double),
+        sa.Column("p_value", sa.Double),
+        sa.Column("threshold", sa.Double),
+        sa.Column(
+            "standing",  # the p-value of a GOOD frame, in (0, 1]; of a DEFECT less 2; -3 where there is none
+            sa.Double,
+            sa.Computed(
+                "CASE WHEN received_at IS NULL THEN NULL WHEN state = 'GOOD' AND p_value <> 'NaN' THEN p_value "
+                "WHEN state = 'DEFECT' AND p_value <> 'NaN' THEN p_value - 2 ELSE -3 END",
+                True,
+            ),
+        ),
+        sa.PrimaryKeyConstraint("product", "sha256"),
+        sa.CheckConstraint("decision IN ('released', 'rejected', 'open')", name="curation_decision"),
+        sa.Index("curation_open", "product", "standing", "sha256", postgresql_where=sa.text("decision = 'open'")),
+        sa.Index("curation_decided", "product", "decision", "sha256"),
+    )
+)
+
 promotions = sa.Table(  # appended to, never changed
     "promotions",
     metadata,

@@ -12,13 +12,13 @@ import torch
 from infra.archive import Archive, open_archive
 from infra.frames import sha256_hex
 from infra.pictures import encode_png
+from infra.refit_due import DueRule
 from infra.settings import Settings
 from infra.store.curation import NewDecision, decide
 from infra.store.positions import claim
 from infra.store.results import write_batch
 from infra.store.tables import FrameDecision
 from scorer.detector import load_extractor
-from trainer.life.due import DueRule
 from trainer.life.refit import Workshop
 
 from ..small_model import PRODUCT, part_picture

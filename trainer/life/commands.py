@@ -411,9 +411,9 @@ def _workshop(extractor: str | None = None) -> "Iterator[Workshop]":
 
     from infra.archive import open_archive
     from infra.clock import utc_now
+    from infra.refit_due import DueRule
     from trainer.bars import progress_shown
     from trainer.equipment import extractors_and_device
-    from trainer.life.due import DueRule
     from trainer.life.refit import Workshop
 
     with _life() as (settings, database), progress_shown() as progress:

@@ -11,6 +11,7 @@ import torch
 from infra.archive import Archive
 from infra.clock import Clock
 from infra.errors import RefitError
+from infra.refit_due import Due, DueRule, look_due
 from infra.store.curation import open_frames
 from infra.store.models import NewModel, RegisteredModel, register_candidates
 from infra.store.promotions import ModelRow, list_models
@@ -19,7 +20,6 @@ from scorer.detector import Detector, DetectorError, Extractor, Manifest, load_a
 from trainer.fit import FittedModel, fit_together
 from trainer.images import require_enough
 from trainer.life.challenge import Challenged, challenge
-from trainer.life.due import Due, DueRule, look_due
 from trainer.life.released import Curated, read_curated
 from trainer.life.report import PLOT_FILE, REPORT_FILE, Other, Story, markdown, plot
 from trainer.life.together import agreed, require_apart
