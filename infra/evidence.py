@@ -75,7 +75,7 @@ def model_evidence(folder: Path, flow_sha256: str, manifest_sha256: str) -> Mode
 
 
 def learned_from(folder: Path, manifest_sha256: str) -> frozenset[str] | None:
-    """Return the SHA-256 of every picture that a model was trained or calibrated on; None where its manifest is gone or altered.
+    """Return the SHA-256 of all pictures that a model has learned from; None where its manifest is gone or altered.
 
     Args:
         folder: Where the registry says that the model is.

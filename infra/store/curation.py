@@ -162,7 +162,7 @@ def decide_as_seen(engine: sa.Engine, made: Sequence[NewDecision], seen: Mapping
             return Decided({}, overtaken)
         rows = [asdict(each) for each in fresh]
         added = sa.insert(decisions).returning(decisions.c.sha256, decisions.c.id)
-        recorded: dict[str, int] = dict(connection.execute(added, rows).all())  # type: ignore[arg-type]
+        recorded: dict[str, int] = dict(connection.execute(added, rows).all())
         _record(connection, fresh)
         return Decided(recorded, overtaken)
 
