@@ -81,7 +81,11 @@ def calibration_frames_needed(rate: float) -> int:
 
 def _released(database: sa.Engine, product: str, known: frozenset[str]) -> tuple[int, int]:
     """Count the released pictures, and those of them that are not known."""
-    learned = sa.func.unnest(sa.literal(sorted(known), sa.ARRAY(sa.Text))).table_valued("sha256", name="learned")
+    learned = (
+        sa.func.unnest(sa.literal(sorted(known), sa.ARRAY(sa.Text)))
+        .table_valued("sha256")
+        .render_derived(name="learned")
+    )
     row = curation.c
     query = (
         sa.select(sa.func.count(), sa.func.count().filter(learned.c.sha256.is_(None)))

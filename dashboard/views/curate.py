@@ -4,10 +4,12 @@ What is decided on is what was shown: buttons belong to one picture, so a key th
 has arrived, decides nothing about a frame that nobody has seen.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
+from PIL import Image
 
 from dashboard import words
 from dashboard.access import Right, may
@@ -22,13 +24,15 @@ from infra.heatmaps import overlay
 from infra.store.alerts import MAX_REASON
 from infra.store.curation import Decided
 from infra.store.curation_queue import CurationFrame, QueueKey
-from infra.store.tables import FrameDecision
+from infra.store.tables import FrameDecision, VerdictState
 
-SHOWN = 18  # frames of the grid
+SHOWN = 12  # frames of the grid
 MOST_UNDONE = 100
-_IN_A_ROW = 6
-_TILE_PX = 200
+_IN_A_ROW = 4
+_TILE_PX = 240
+_TILE_HEIGHT_PX = 120
 _LARGE_PX = 720
+_LARGE_HEIGHT_PX = 420
 _PREFETCHED = 2
 _HEAT_STRENGTH = 0.7
 _OPEN, _QUARANTINE = "Open", "In quarantine"
@@ -143,24 +147,22 @@ def _waiting(product: str, *, quarantined: bool) -> list[CurationFrame]:
 
 
 def _bench(product: str, waiting: list[CurationFrame], *, quarantined: bool, left: int) -> None:
-    decides = may(Right.INSPECT)
-    large_side, grid_side = st.columns([5, 6], gap="medium")
+    if may(Right.INSPECT):
+        if _standing_reason_is_asked_for():
+            _ask_for_reason()
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _keys(product, waiting[0] if waiting else None, quarantined=quarantined)
+            _standing_reason()
+            if waiting and not quarantined:
+                _all_at_once(product, waiting[:SHOWN])
     if not waiting:
         _all_seen(left)
-        if decides:
-            _keys(product, None, quarantined=quarantined)
         return
-    current = waiting[0]
+    large_side, grid_side = st.columns([5, 6], gap="medium")
     with large_side:
-        if decides:
-            _keys(product, current, quarantined=quarantined)
-        _large(current)
-        _facts(current)
+        _large(waiting[0])
+        _facts(waiting[0])
     with grid_side:
-        if decides:
-            _standing_reason()
-            if not quarantined:
-                _all_at_once(product, waiting[:SHOWN])
         _grid(waiting[:SHOWN])
     for following in waiting[1 : 1 + _PREFETCHED]:
         pictures.small_picture(reference_of(following.frame.sha256), _LARGE_PX)
@@ -186,36 +188,35 @@ def _keys(product: str, current: CurationFrame | None, *, quarantined: bool) -> 
     reason = st.session_state.get(_REASON, "")
     # While something is typed or confirmed, keys are for that.
     live = bool(reason) and not st.session_state.get(_EDITS) and not st.session_state.get(_BULK)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if current is not None:
-            of = current.frame.sha256
-            for label, icon, key, decision, challenge in (
-                ("Release", ":material/check:", "G", FrameDecision.RELEASED, False),
-                ("Reject", ":material/close:", "X", FrameDecision.REJECTED, False),
-                ("Challenge", ":material/flag:", "K", FrameDecision.REJECTED, True),
-            ):
-                st.button(
-                    label,
-                    key=f"curate_{key}_{of}",
-                    icon=icon,
-                    type="primary" if label == "Release" and not quarantined else "secondary",
-                    shortcut=key if live else None,
-                    disabled=not live,
-                    help=_HELP[key],
-                    on_click=_decide,
-                    args=(product, [current], decision),
-                    kwargs={"challenge": challenge},
-                )
+    if current is not None:
+        of = current.frame.sha256
+        for label, icon, key, decision, challenge in (
+            ("Release", ":material/check:", "G", FrameDecision.RELEASED, False),
+            ("Reject", ":material/close:", "X", FrameDecision.REJECTED, False),
+            ("Challenge", ":material/flag:", "K", FrameDecision.REJECTED, True),
+        ):
             st.button(
-                "Skip", key=f"curate_S_{of}", icon=":material/skip_next:", shortcut=None if _busy() else "S",
-                help=_HELP["S"], on_click=_skip, args=(of,),
-            )  # fmt: skip
-        undo: list[_Done] = st.session_state.get(_UNDO, [])
-        number = max(undo[-1].numbers.values()) if undo else 0
+                label,
+                key=f"curate_{key}_{of}",
+                icon=icon,
+                type="primary" if label == "Release" and not quarantined else "secondary",
+                shortcut=key if live else None,
+                disabled=not live,
+                help=_HELP[key],
+                on_click=_decide,
+                args=(product, [current], decision),
+                kwargs={"challenge": challenge},
+            )
         st.button(
-            "Undo", key=f"curate_U_{number}", icon=":material/undo:", shortcut="U" if undo and not _busy() else None,
-            disabled=not undo, help=_HELP["U"], on_click=_undo_last,
+            "Skip", key=f"curate_S_{of}", icon=":material/skip_next:", shortcut=None if _busy() else "S",
+            help=_HELP["S"], on_click=_skip, args=(of,),
         )  # fmt: skip
+    undo: list[_Done] = st.session_state.get(_UNDO, [])
+    number = max(undo[-1].numbers.values()) if undo else 0
+    st.button(
+        "Undo", key=f"curate_U_{number}", icon=":material/undo:", shortcut="U" if undo and not _busy() else None,
+        disabled=not undo, help=_HELP["U"], on_click=_undo_last,
+    )  # fmt: skip
 
 
 _HELP = {
@@ -301,19 +302,16 @@ def _what_was_said() -> None:
             st.text(said.theirs)
 
 
-def _standing_reason() -> None:
-    """The reason that stands beside each decision of this session: asked for once, changed when it is another."""
-    reason = st.session_state.get(_REASON, "")
-    if reason and not st.session_state.get(_EDITS):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption("Reason:", width="content")
-            st.text(reason, width="content")
-            st.button("Change", key="curate_change", type="tertiary", icon=":material/edit:", on_click=_edit_reason)
-        return
-    with st.form("curate_reason_form", border=True):
+def _standing_reason_is_asked_for() -> bool:
+    return not st.session_state.get(_REASON) or bool(st.session_state.get(_EDITS))
+
+
+def _ask_for_reason() -> None:
+    """Ask for the reason that stands beside each decision of this session; the field is gone afterwards, so keys are keys."""
+    with st.form("curate_reason_form"), st.container(horizontal=True, vertical_alignment="bottom"):
         typed = st.text_input(
             "Reason that stands beside each of your decisions",
-            value=reason,
+            value=st.session_state.get(_REASON, ""),
             max_chars=MAX_REASON,
             placeholder="e.g. eye check, light as usual",
         )
@@ -323,6 +321,14 @@ def _standing_reason() -> None:
                 st.session_state[_EDITS] = False
                 st.rerun(scope="fragment")
             st.error("Write a reason first.", icon=":material/edit:")
+
+
+def _standing_reason() -> None:
+    if _standing_reason_is_asked_for():
+        return
+    st.caption("Reason:", width="content")
+    st.text(st.session_state[_REASON], width="content")
+    st.button("Change", key="curate_change", type="tertiary", icon=":material/edit:", on_click=_edit_reason)
 
 
 def _edit_reason() -> None:
@@ -367,27 +373,29 @@ def _confirm(product: str, shown: list[CurationFrame]) -> None:
 
 
 def _large(current: CurationFrame) -> None:
-    picture = pictures.small_picture(reference_of(current.frame.sha256), _LARGE_PX)
+    picture = pictures.picture(reference_of(current.frame.sha256))
     if picture is None:
-        with st.container(height=300, vertical_alignment="center", horizontal_alignment="center"):
-            st.caption(_TROUBLES[data.trouble(current.frame.sha256)])
+        with st.container(height=_LARGE_HEIGHT_PX, vertical_alignment="center", horizontal_alignment="center"):
+            st.caption(f"{_TROUBLES[data.trouble(current.frame.sha256)]}; it cannot be released")
         return
+    small = pictures.small_picture(reference_of(current.frame.sha256), _LARGE_PX)
     heat = data.heat(current)
-    frame = pictures.picture(reference_of(current.frame.sha256)) if heat is not None else None
-    if heat is None or frame is None:
-        st.image(picture, width="stretch", alt="current frame")
-        return
-    frame_side, heat_side = st.columns(2, gap="small")
-    frame_side.image(picture, width="stretch", alt="current frame")
-    heat_side.image(overlay(frame, heat, _HEAT_STRENGTH), width="stretch", alt="where it differs")
+    height, width = picture.shape[:2]
+    shown_width = max(120, width * _LARGE_HEIGHT_PX // height)  # a wide one fills its column and is lower
+    sides = st.columns(1 if heat is None else 2, gap="small")
+    with sides[0], st.container(width=shown_width):
+        st.image(small or picture, width="stretch", alt="current frame")
+    if heat is not None:
+        with sides[1], st.container(width=shown_width):
+            st.image(overlay(picture, heat, _HEAT_STRENGTH), width="stretch", alt="where it differs")
 
 
 _TROUBLES = {
-    PictureState.WHOLE: "the picture cannot be decoded",
-    PictureState.ALTERED: "the picture was altered in the archive: it cannot be released",
-    PictureState.ANOTHER: "the record names another picture: it cannot be released",
-    PictureState.MISSING: "the picture is gone from the archive: it cannot be released",
-    PictureState.NOT_KEPT: "the picture was not kept: it cannot be released",
+    PictureState.WHOLE: "cannot be decoded",
+    PictureState.ALTERED: "altered in the archive",
+    PictureState.ANOTHER: "the record names another picture",
+    PictureState.MISSING: "gone from the archive",
+    PictureState.NOT_KEPT: "not kept",
     PictureState.ARCHIVE_AWAY: "the archive does not answer",
 }
 
@@ -407,10 +415,12 @@ def _facts(current: CurationFrame) -> None:
         "production run": frame.run,
         "received": words.local_time(frame.received_at, words.time_zone()),
     }
-    for column, (name, fact) in zip(st.columns([2, 2, 3, 4]), facts.items(), strict=True):
-        with column, st.container(gap=None):
-            st.caption(name)
-            st.text(fact)
+    names = list(facts)
+    for first in (0, 2):
+        for column, name in zip(st.columns([2, 3]), names[first : first + 2], strict=True):
+            with column, st.container(gap=None):
+                st.caption(name)
+                st.text(facts[name])
 
 
 def _grid(shown: list[CurationFrame]) -> None:
@@ -422,16 +432,22 @@ def _grid(shown: list[CurationFrame]) -> None:
 
 def _tile(each: CurationFrame, *, current: bool) -> None:
     sha256 = each.frame.sha256
-    picture = _tile_picture(each)
-    if picture is None:
-        st.caption(_TROUBLES[data.trouble(sha256)])
-    else:
-        st.image(picture, width="stretch", alt="current" if current else "open frame")
+    with st.container(height=_TILE_HEIGHT_PX, border=False, horizontal_alignment="center", vertical_alignment="center"):
+        picture = _tile_picture(each)
+        if picture is None:
+            st.caption(_TROUBLES[data.trouble(sha256)])
+        else:
+            with Image.open(io.BytesIO(picture)) as opened:
+                width, height = opened.size
+            st.image(
+                picture, width=max(1, width * _TILE_HEIGHT_PX // height), alt="current" if current else "open frame"
+            )
+    badge = words.verdict_badge(each.frame.state)
+    p_value = f"p {words.number(each.frame.p_value)}"
     st.button(
-        f"p {words.number(each.frame.p_value)}",
+        p_value if each.frame.state is VerdictState.GOOD else f"{badge.label} {p_value}",
         key=f"curate_tile_{sha256}",
         type="primary" if current else "tertiary",
-        icon=":material/arrow_left:" if current else None,
         width="stretch",
         on_click=_look_at,
         args=(sha256,),

@@ -28,7 +28,7 @@ def _about(due: Due, after_days: float) -> list[str]:
     if not due.reasons:
         about[0] += f"; due after {after_days:g} days once a picture was released"
     if not due.manifest_read:
-        about.append("what it has learned from cannot be read here, so all released pictures count as new")
+        about.append("its pictures are not known here, so all released ones count as new")
     about.append(_calibration(newest))
     return about
 
