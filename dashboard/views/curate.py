@@ -319,7 +319,7 @@ def _ask_for_reason() -> None:
             if typed and typed.strip():
                 st.session_state[_REASON] = typed.strip()
                 st.session_state[_EDITS] = False
-                st.rerun(scope="fragment")
+                st.rerun()
             st.error("Write a reason first.", icon=":material/edit:")
 
 

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 
 from infra.store import verdicts as verdict_store
+from infra.store.curation_queue import CurationCounts, curation_counts, frames_as_they_stand, open_stretch
 from infra.store.drift import drift_rows
 from infra.store.gaps import Gap, untold_gaps
 from infra.store.ledger import Accounted, count
@@ -188,3 +189,24 @@ def frames_added_up(database: sa.Engine) -> Counter[str]:
     for total in rollup_sums(database, NOON - timedelta(days=1), NOON + timedelta(days=365)):
         found[total.camera] += total.frames
     return found
+
+
+def test_what_was_kept_and_decided_before_revision_0016_is_found_on_the_curate_page(bare_database: sa.Engine) -> None:
+    bring_to(bare_database, "0010")
+    kept = _VERDICT.replace("reason)", "reason, archive_ref)").replace("'black')", "'black', 'x')")
+    decided = (
+        "INSERT INTO decisions (product, sha256, decision, who, reason) VALUES ('tile', :sha256, :decision, 'x', 'x')"
+    )
+    with bare_database.begin() as connection:
+        ensure_day_partitions(connection, NOON.date(), 2)
+        for at, camera, frame in FRAMES[:2]:
+            connection.execute(
+                sa.text(kept.replace("repeat('0', 64)", ":frame")), {"at": at, "camera": camera, "frame": frame}
+            )
+        for sha256, decision in (("1", "released"), ("1", "rejected"), ("imported", "released")):
+            connection.execute(sa.text(decided), {"sha256": sha256, "decision": decision})
+    migrate(bare_database, NOON)
+    assert curation_counts(bare_database, "tile", 0.05) == CurationCounts(0, 1, 1, 1)
+    assert open_stretch(bare_database, "tile", 0.05, quarantined=True).sha256 == ("2",)
+    (stands,) = frames_as_they_stand(bare_database, "tile", ["1"])
+    assert (stands.frame.run, stands.frame.camera, stands.decision) == ("a//2026-03-03", "a", "rejected")
