@@ -1,6 +1,6 @@
 """Curation: the open frames of a product one after the other, what people decide about them, and when a refit is due."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -39,18 +39,12 @@ def products() -> list[str]:
 
 
 @needs(Right.SEE)
-def counts(product: str, *, anew: bool = False) -> CurationCounts:
-    """Return how many pictures of a product are what; kept for a moment.
-
-    Args:
-        product: Of which product.
-        anew: Whatever is remembered: somebody has just decided here.
+def counts(product: str) -> CurationCounts:
+    """Return how many pictures of a product are what; kept for a moment, unless somebody decides here.
 
     Raises:
         DatabaseAwayError: The database does not answer.
     """
-    if anew:
-        _counts.clear(product)
     return _counts(product)
 
 
@@ -85,17 +79,6 @@ def frames(product: str, sha256: Sequence[str]) -> list[CurationFrame]:
         DatabaseAwayError: The database does not answer.
     """
     return queue_store.frames_as_they_stand(sources().database, product, sha256)
-
-
-@needs(Right.SEE)
-def latest_decision(product: str, sha256: str) -> decision_store.Decision | None:
-    """Return what was decided last about a picture, by whom and why; None where nobody has.
-
-    Raises:
-        DatabaseAwayError: The database does not answer.
-    """
-    found = decision_store.newest_decisions(sources().database, product, [sha256])
-    return found[0] if found else None
 
 
 @needs(Right.SEE)
@@ -157,7 +140,7 @@ def decide(
         frame = now[sha256]
         origin = (frame.camera, frame.frame_id, frame.run)
         made.append(NewDecision(product, sha256, decision, person().name, text, *origin, challenge=challenge))
-    return decision_store.decide_as_seen(at.database, made, {each.frame.sha256: each.decision_id for each in seen})
+    return _put_on_record(product, made, {each.frame.sha256: each.decision_id for each in seen})
 
 
 @needs(Right.INSPECT)
@@ -180,7 +163,13 @@ def take_back(product: str, numbers: dict[str, int], reason: str) -> Decided:
     for sha256, frame in kept.items():
         origin = (frame.camera, frame.frame_id, frame.run)
         made.append(NewDecision(product, sha256, FrameDecision.OPEN, person().name, text, *origin))
-    return decision_store.decide_as_seen(sources().database, made, {**numbers})
+    return _put_on_record(product, made, {**numbers})
+
+
+def _put_on_record(product: str, made: Sequence[NewDecision], seen: Mapping[str, int | None]) -> Decided:
+    decided = decision_store.decide_as_seen(sources().database, made, seen)
+    _counts.clear(product)
+    return decided
 
 
 def _checked(reason: str) -> str:

@@ -5,8 +5,6 @@ has arrived, decides nothing about a frame that nobody has seen.
 """
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import streamlit as st
 from PIL import Image
@@ -15,69 +13,27 @@ from dashboard import words
 from dashboard.access import Right, may
 from dashboard.data import curate as data
 from dashboard.data import pictures
+from dashboard.views import curation_session as session
 from dashboard.views.calm import Pages, calmly
+from dashboard.views.curation_session import PREFETCHED, REASON, SHOWN
 from dashboard.views.refit_progress import show_progress
 from infra.archive import reference_of
-from infra.errors import AccessDeniedError, CurationError, DatabaseAwayError
 from infra.evidence import PictureState
 from infra.heatmaps import overlay
 from infra.store.alerts import MAX_REASON
-from infra.store.curation import Decided
-from infra.store.curation_queue import CurationFrame, QueueKey
+from infra.store.curation_queue import CurationFrame
 from infra.store.tables import FrameDecision, VerdictState
 
-SHOWN = 12  # frames of the grid
-MOST_UNDONE = 100
 _IN_A_ROW = 4
 _TILE_PX = 240
 _TILE_HEIGHT_PX = 120
 _LARGE_PX = 720
 _LARGE_HEIGHT_PX = 420
-_PREFETCHED = 2
 _HEAT_STRENGTH = 0.7
 _OPEN, _QUARANTINE = "Open", "In quarantine"
 
-_QUEUE = "curate_queue"
-_UNDO = "curate_undo"
-_REASON = "curate_reason"
 _EDITS = "curate_edits_reason"
-_SAID = "curate_said"
 _BULK = "curate_bulk"
-_DECIDED = "curate_just_decided"
-
-
-@dataclass
-class _Queue:
-    """What this session still has to look at; bounded by the stretches of the store.
-
-    Attributes:
-        sha256: The pictures, in the order in which they are shown; the first one is the current one.
-        after: Where the next stretch begins; None: there is none.
-        fresh: Whether nothing of it was shown yet.
-    """
-
-    product: str
-    quarantined: bool
-    sha256: list[str] = field(default_factory=list)
-    after: QueueKey | None = None
-    fresh: bool = True
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What became of the last press: our own words, and beneath them what somebody else wrote."""
-
-    text: str
-    theirs: str = ""
-
-
-@dataclass(frozen=True)
-class _Done:
-    """Decisions of one press, to be taken back together."""
-
-    product: str
-    quarantined: bool
-    numbers: dict[str, int]
 
 
 @st.fragment
@@ -110,14 +66,14 @@ def page(_pages: Pages) -> None:
         if product is None:
             return
         quarantined = shown == _QUARANTINE
-        counts = data.counts(product, anew=st.session_state.pop(_DECIDED, False))
+        counts = data.counts(product)
         counted.caption(
             f"{counts.waiting:,} open · {counts.quarantined:,} in quarantine · "
             f"{counts.released:,} released · {counts.rejected:,} rejected"
         )
         show_progress(data.due(product))
         _what_was_said()
-        waiting = _waiting(product, quarantined=quarantined)
+        waiting = session.waiting(product, quarantined=quarantined)
         _bench(product, waiting, quarantined=quarantined, left=counts.quarantined if quarantined else counts.waiting)
 
 
@@ -125,25 +81,6 @@ def _nothing_yet() -> None:
     with st.container(border=True):
         st.markdown("#### No frames to decide about yet")
         st.caption("Scorers keep pictures of the line in the archive; the open ones come up here.")
-
-
-def _waiting(product: str, *, quarantined: bool) -> list[CurationFrame]:
-    """The next open frames of this session's queue, as they stand at this moment."""
-    queue: _Queue | None = st.session_state.get(_QUEUE)
-    if queue is None or (queue.product, queue.quarantined) != (product, quarantined):
-        queue = st.session_state[_QUEUE] = _Queue(product, quarantined)
-    for _ in range(8):  # a bound: after so many stretches that others have worked off, the next press goes on
-        if len(queue.sha256) < SHOWN and (queue.fresh or queue.after is not None):
-            stretch = data.next_stretch(product, quarantined=quarantined, after=queue.after)
-            queue.sha256 += [each for each in stretch.sha256 if each not in set(queue.sha256)]
-            queue.after, queue.fresh = stretch.last, False
-        looked = queue.sha256[: SHOWN + _PREFETCHED]
-        found = [each for each in data.frames(product, looked) if each.decision is FrameDecision.OPEN]
-        still = {each.frame.sha256 for each in found}
-        queue.sha256 = [each for each in queue.sha256 if each in still or each not in looked]
-        if len(still) == len(looked) and (len(found) >= SHOWN or queue.after is None):
-            break
-    return found
 
 
 def _bench(product: str, waiting: list[CurationFrame], *, quarantined: bool, left: int) -> None:
@@ -164,7 +101,7 @@ def _bench(product: str, waiting: list[CurationFrame], *, quarantined: bool, lef
         _facts(waiting[0])
     with grid_side:
         _grid(waiting[:SHOWN])
-    for following in waiting[1 : 1 + _PREFETCHED]:
+    for following in waiting[1 : 1 + PREFETCHED]:
         pictures.small_picture(reference_of(following.frame.sha256), _LARGE_PX)
 
 
@@ -176,16 +113,12 @@ def _all_seen(left: int) -> None:
             return
         st.markdown("#### That was the last one")
         st.caption(f"{left:,} are open: skipped, or they came in meanwhile.")
-        st.button("From the beginning", icon=":material/restart_alt:", key="curate_again", on_click=_again)
-
-
-def _again() -> None:
-    st.session_state.pop(_QUEUE, None)
+        st.button("From the beginning", icon=":material/restart_alt:", key="curate_again", on_click=session.again)
 
 
 def _keys(product: str, current: CurationFrame | None, *, quarantined: bool) -> None:
     """A button and a key for each decision; they belong to the picture that is shown."""
-    reason = st.session_state.get(_REASON, "")
+    reason = st.session_state.get(REASON, "")
     # While something is typed or confirmed, keys are for that.
     live = bool(reason) and not st.session_state.get(_EDITS) and not st.session_state.get(_BULK)
     if current is not None:
@@ -203,19 +136,19 @@ def _keys(product: str, current: CurationFrame | None, *, quarantined: bool) -> 
                 shortcut=key if live else None,
                 disabled=not live,
                 help=_HELP[key],
-                on_click=_decide,
+                on_click=session.decide,
                 args=(product, [current], decision),
                 kwargs={"challenge": challenge},
             )
         st.button(
             "Skip", key=f"curate_S_{of}", icon=":material/skip_next:", shortcut=None if _busy() else "S",
-            help=_HELP["S"], on_click=_skip, args=(of,),
+            help=_HELP["S"], on_click=session.skip, args=(of,),
         )  # fmt: skip
-    undo: list[_Done] = st.session_state.get(_UNDO, [])
+    undo = session.session().done
     number = max(undo[-1].numbers.values()) if undo else 0
     st.button(
         "Undo", key=f"curate_U_{number}", icon=":material/undo:", shortcut="U" if undo and not _busy() else None,
-        disabled=not undo, help=_HELP["U"], on_click=_undo_last,
+        disabled=not undo, help=_HELP["U"], on_click=session.undo_last,
     )  # fmt: skip
 
 
@@ -232,70 +165,8 @@ def _busy() -> bool:
     return bool(st.session_state.get(_EDITS) or st.session_state.get(_BULK))
 
 
-def _decide(product: str, seen: Sequence[CurationFrame], decision: FrameDecision, *, challenge: bool = False) -> None:
-    try:
-        done = data.decide(product, seen, decision, st.session_state.get(_REASON, ""), challenge=challenge)
-    except (AccessDeniedError, CurationError, ValueError) as error:
-        _say(f"Not saved: {error}.")
-        return
-    except DatabaseAwayError:
-        _say("Not saved: the database does not answer. The frame stays; try again in a moment.")
-        return
-    _from_queue([each.frame.sha256 for each in seen])
-    if done.recorded:
-        queue: _Queue | None = st.session_state.get(_QUEUE)
-        latest = _Done(product, queue is not None and queue.quarantined, done.recorded)
-        st.session_state[_UNDO] = [*st.session_state.get(_UNDO, []), latest][-MOST_UNDONE:]
-        st.session_state[_DECIDED] = True
-    _say_overtaken(done)
-
-
-def _skip(sha256: str) -> None:
-    _from_queue([sha256])
-
-
-def _from_queue(sha256: Sequence[str]) -> None:
-    queue: _Queue | None = st.session_state.get(_QUEUE)
-    if queue is not None:
-        queue.sha256 = [each for each in queue.sha256 if each not in sha256]
-
-
-def _undo_last() -> None:
-    undo: list[_Done] = st.session_state.get(_UNDO, [])
-    if not undo:
-        return
-    last = undo[-1]
-    try:
-        done = data.take_back(last.product, last.numbers, "taken back")
-    except (AccessDeniedError, ValueError) as error:
-        _say(f"Not taken back: {error}.")
-        return
-    except DatabaseAwayError:
-        _say("Not taken back: the database does not answer. Try again in a moment.")
-        return
-    st.session_state[_UNDO] = undo[:-1]
-    st.session_state[_DECIDED] = True
-    queue: _Queue | None = st.session_state.get(_QUEUE)
-    if queue is not None and (queue.product, queue.quarantined) == (last.product, last.quarantined):
-        queue.sha256 = [*done.recorded, *(each for each in queue.sha256 if each not in done.recorded)]
-    _say_overtaken(done)
-
-
-def _say_overtaken(done: Decided) -> None:
-    if not done.overtaken:
-        return
-    theirs = done.overtaken[0]
-    who_and_why = f"{theirs.who}, {theirs.decision}: {theirs.reason}"
-    many = "a frame" if len(done.overtaken) == 1 else f"{len(done.overtaken)} frames"
-    _say(f"Somebody has decided about {many} meanwhile; that stays as it is.", who_and_why)
-
-
-def _say(text: str, theirs: str = "") -> None:
-    st.session_state[_SAID] = _Said(text, theirs)
-
-
 def _what_was_said() -> None:
-    said: _Said | None = st.session_state.pop(_SAID, None)
+    said = session.session().said
     if said is not None:
         st.warning(said.text, icon=":material/info:")
         if said.theirs:
@@ -303,7 +174,7 @@ def _what_was_said() -> None:
 
 
 def _standing_reason_is_asked_for() -> bool:
-    return not st.session_state.get(_REASON) or bool(st.session_state.get(_EDITS))
+    return not st.session_state.get(REASON) or bool(st.session_state.get(_EDITS))
 
 
 def _ask_for_reason() -> None:
@@ -311,13 +182,13 @@ def _ask_for_reason() -> None:
     with st.form("curate_reason_form"), st.container(horizontal=True, vertical_alignment="bottom"):
         typed = st.text_input(
             "Reason that stands beside each of your decisions",
-            value=st.session_state.get(_REASON, ""),
+            value=st.session_state.get(REASON, ""),
             max_chars=MAX_REASON,
             placeholder="e.g. eye check, light as usual",
         )
         if st.form_submit_button("Use it", icon=":material/check:"):
             if typed and typed.strip():
-                st.session_state[_REASON] = typed.strip()
+                st.session_state[REASON] = typed.strip()
                 st.session_state[_EDITS] = False
                 st.rerun()
             st.error("Write a reason first.", icon=":material/edit:")
@@ -327,7 +198,7 @@ def _standing_reason() -> None:
     if _standing_reason_is_asked_for():
         return
     st.caption("Reason:", width="content")
-    st.text(st.session_state[_REASON], width="content")
+    st.text(st.session_state[REASON], width="content")
     st.button("Change", key="curate_change", type="tertiary", icon=":material/edit:", on_click=_edit_reason)
 
 
@@ -340,7 +211,7 @@ def _all_at_once(product: str, shown: list[CurationFrame]) -> None:
         f"Release all {len(shown)} shown",
         key="curate_all",
         icon=":material/done_all:",
-        disabled=not st.session_state.get(_REASON) or _busy(),
+        disabled=not st.session_state.get(REASON) or _busy(),
         on_click=_ask_for_all,
     )
     if st.session_state.get(_BULK):
@@ -359,13 +230,13 @@ def _not_for_all() -> None:
 def _confirm(product: str, shown: list[CurationFrame]) -> None:
     whole = [each for each in shown if _tile_picture(each) is not None]
     st.markdown(f"**{len(whole)} frames** become pictures that models learn from, for one reason:")
-    st.text(st.session_state.get(_REASON, ""))
+    st.text(st.session_state.get(REASON, ""))
     if len(whole) < len(shown):
         st.caption(f"{len(shown) - len(whole)} of those shown are left out: their pictures cannot be had.")
     with st.container(horizontal=True):
         if st.button(f"Release {len(whole)}", type="primary", key="curate_confirm", disabled=not whole):
             _not_for_all()
-            _decide(product, whole, FrameDecision.RELEASED)
+            session.decide(product, whole, FrameDecision.RELEASED)
             st.rerun()
         if st.button("Cancel", key="curate_cancel"):
             _not_for_all()
@@ -449,16 +320,10 @@ def _tile(each: CurationFrame, *, current: bool) -> None:
         key=f"curate_tile_{sha256}",
         type="primary" if current else "tertiary",
         width="stretch",
-        on_click=_look_at,
+        on_click=session.look_at,
         args=(sha256,),
     )
 
 
 def _tile_picture(each: CurationFrame) -> bytes | None:
     return pictures.small_picture(reference_of(each.frame.sha256), _TILE_PX)
-
-
-def _look_at(sha256: str) -> None:
-    queue: _Queue | None = st.session_state.get(_QUEUE)
-    if queue is not None and sha256 in queue.sha256:
-        queue.sha256 = [sha256, *(each for each in queue.sha256 if each != sha256)]

@@ -43,8 +43,10 @@ def kept_frames(database: sa.Engine, settings: Settings, frames: int) -> list[st
     return pictures
 
 
-def shows(page: Page, number: int) -> None:
-    expect(page.get_by_test_id("stText").get_by_text(f"MT-{number}", exact=True)).to_be_visible()
+def shows(page: Page, sha256: str) -> None:
+    """Wait until a frame is the current one and its keys are there, and those of the one before no longer."""
+    expect(page.locator(f".st-key-curate_S_{sha256}")).to_be_visible()
+    expect(page.locator("[class*=st-key-curate_S_]")).to_have_count(1)
 
 
 def test_frames_are_released_rejected_and_taken_back_by_keyboard(
@@ -52,7 +54,7 @@ def test_frames_are_released_rejected_and_taken_back_by_keyboard(
 ) -> None:
     pictures = kept_frames(database, settings, 6)
     page.goto(f"{url}/curate")
-    shows(page, 0)
+    shows(page, pictures[0])
     loaded(page, "current frame")
     expect(page.get_by_text("6 open · 0 in quarantine · 0 released · 0 rejected")).to_be_visible()
 
@@ -64,7 +66,7 @@ def test_frames_are_released_rejected_and_taken_back_by_keyboard(
 
     for key, following in (("g", 1), ("x", 2), ("k", 3), ("s", 4), ("g", 5), ("u", 4)):
         page.keyboard.press(key)
-        shows(page, following)
+        shows(page, pictures[following])
     expect(page.get_by_text("3 open · 0 in quarantine · 1 released · 2 rejected")).to_be_visible()
     expect(page.get_by_test_id("stText").get_by_text(HOSTILE, exact=True)).to_be_visible()
     expect(page.locator("img[src='x']")).to_have_count(0)
@@ -84,18 +86,18 @@ def test_frames_are_released_rejected_and_taken_back_by_keyboard(
 def test_a_key_that_is_hammered_decides_only_about_what_was_shown(
     database: sa.Engine, settings: Settings, url: str, page: Page
 ) -> None:
-    kept_frames(database, settings, 6)
+    pictures = kept_frames(database, settings, 6)
     page.goto(f"{url}/curate")
-    shows(page, 0)
+    shows(page, pictures[0])
     page.get_by_label("Reason that stands beside").fill(REASON)
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Release", exact=False).first).to_be_enabled()
     for _ in range(3):
         page.keyboard.press("g", delay=0)
-    shows(page, 1)
+    expect(page.locator(f".st-key-curate_S_{pictures[0]}")).to_have_count(0)
     page.wait_for_timeout(500)
     with database.connect() as connection:
         made = connection.execute(sa.select(decisions.c.sha256)).all()
     assert len(made) == len({row.sha256 for row in made})
     expect(page.get_by_text(f"{len(made)} released")).to_be_visible()
-    shows(page, len(made))
+    shows(page, pictures[len(made)])

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.data import curate as data
 from dashboard.data import pictures
-from dashboard.views.curate import MOST_UNDONE, SHOWN
+from dashboard.views.curation_session import MOST_UNDONE, SHOWN
 from infra.errors import CurationError, DatabaseAwayError
 from infra.evidence import PictureState
 from infra.pictures import encode_jpeg
@@ -61,7 +61,7 @@ class FakeCuration:
         known = self.open | self.quarantined
         return [known[each] for each in sha256 if each in known]
 
-    def counts(self, _product: str, **_anew: bool) -> CurationCounts:
+    def counts(self, _product: str) -> CurationCounts:
         self._answer()
         of = [[each.decision for each in known.values()] for known in (self.open, self.quarantined)]
         both = of[0] + of[1]
@@ -179,9 +179,10 @@ def test_undo_opens_the_newest_decision_again_and_shows_its_frame(store: FakeCur
 def test_undo_forgets_what_is_too_long_ago(store: FakeCuration) -> None:
     store.fill(3)
     page = curate_page()
-    page.session_state["curate_undo"] = [object()] * MOST_UNDONE
+    for _ in range(MOST_UNDONE):
+        page.session_state["curate_session"].done.append(object())
     page = press(page, "Release")
-    assert len(page.session_state["curate_undo"]) == MOST_UNDONE
+    assert len(page.session_state["curate_session"].done) == MOST_UNDONE
 
 
 def test_what_is_taken_back_in_quarantine_does_not_come_among_the_open_ones(store: FakeCuration) -> None:
@@ -225,7 +226,7 @@ def test_what_somebody_else_has_decided_is_told_and_stays(store: FakeCuration) -
     assert current(page) == 1
     store.decided_by_somebody_else(2)
     assert tiles(page.run()) == [1]
-    assert not page.warning
+    assert not press(page, "Skip").warning
 
 
 def test_a_tile_makes_its_frame_the_current_one(store: FakeCuration) -> None:
