@@ -319,7 +319,7 @@ decisions = sa.Table(  # appended to, never changed: the newest one of a picture
 )
 
 curation = (
-    sa.Table(  # what stands of each picture, kept by triggers on `verdicts` and `decisions`; see the migration 0016
+    sa.Table(  # what stands of each picture, kept by triggers on `verdicts` and `decisions`; see the migration 0012
         "curation",
         metadata,
         sa.Column("product", sa.Text, nullable=False),

@@ -191,8 +191,8 @@ def frames_added_up(database: sa.Engine) -> Counter[str]:
     return found
 
 
-def test_what_was_kept_and_decided_before_revision_0016_is_found_on_the_curate_page(bare_database: sa.Engine) -> None:
-    bring_to(bare_database, "0010")
+def test_what_was_kept_and_decided_before_revision_0012_is_found_on_the_curate_page(bare_database: sa.Engine) -> None:
+    bring_to(bare_database, "0011")
     kept = _VERDICT.replace("reason)", "reason, archive_ref)").replace("'black')", "'black', 'x')")
     decided = (
         "INSERT INTO decisions (product, sha256, decision, who, reason) VALUES ('tile', :sha256, :decision, 'x', 'x')"

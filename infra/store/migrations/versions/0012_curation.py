@@ -6,8 +6,8 @@ Triggers keep it, so every program writes as before; all that it says can be mad
 
 from alembic import op
 
-revision = "0016"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
