@@ -24,6 +24,7 @@ from infra.settings import Settings
 from infra.store.tables import Role
 
 _TIMEOUT_S = 3.0
+_BELIEVED_S = 1.0
 _GRACE_S = 60.0  # so long a provider that does not answer takes nothing from what it said last
 _MOST_TOKENS = 1000
 _RANKS = tuple(Role)
@@ -55,7 +56,7 @@ def signed_in(*, anew: bool = False) -> SignedIn:
     claims: Mapping[str, Any] = dict(st.user)
     if time.time() - float(claims.get("iat", 0)) > settings.oidc_session_hours * 3600:
         raise AccessDeniedError("the sign-in is too old")
-    if settings.oidc_confirm_s is not None:
+    if settings.oidc_confirm:
         token = str(st.user.tokens["access"])
         claims = {**claims, settings.oidc_role_claim: None, **_confirmed(settings, token, anew=anew)}
     return from_claims(settings, claims)
@@ -129,7 +130,7 @@ def _confirmed(settings: Settings, token: str, *, anew: bool) -> dict[str, Any]:
     Raises:
         AccessDeniedError: The provider no longer knows the token, or has not answered for too long.
     """
-    known = None if anew else _confirmations.get(token, settings.oidc_confirm_s or 0.0)
+    known = None if anew else _confirmations.get(token, _BELIEVED_S)
     if known is not None:
         return known
     try:

@@ -229,11 +229,10 @@ class Settings(BaseSettings):
         },
         description="what each value of that claim means, as JSON; the highest counts, and a person without one may not look",
     )
-    oidc_confirm_s: float | None = Field(
-        1.0,
-        ge=0,
-        description="the provider's user info is asked again when the last answer is so old, and before every write, in "
-        "seconds, so a role that is taken away there is gone here; unset: the claims of the sign-in count",
+    oidc_confirm: bool = Field(
+        True,
+        description="whether the provider's user info is asked again, when its last answer is a second old and before every "
+        "write, so that a role that is taken away there is gone here; `false`: the claims of the sign-in count",
     )
     oidc_session_hours: float = Field(12.0, gt=0, description="people sign in again after so many hours: about a shift")
     metrics_host: str = Field("127.0.0.1", description="address that `/metrics` and `/healthz` are served on")

@@ -13,7 +13,7 @@ import httpx
 from ...servers import free_port
 
 START_TIMEOUT_S = 30
-BELIEVED_S = 1.1  # somewhat longer than `oidc_confirm_s`
+BELIEVED_S = 1.1  # the dashboard believes an answer for a second
 
 
 @dataclass(frozen=True)
