@@ -43,11 +43,15 @@ class ModelEvidence:
         files: By name, how each file is found; those that the manifest names too.
         training_sha256: Hash of each training picture; None where the manifest is not the one that was registered.
         calibration_sha256: The same of the calibration pictures.
+        calibration_cameras: The camera of each of these, None where it is not known; empty where no camera is.
+        camera_thresholds: Thresholds of cameras that have one of their own.
     """
 
     files: dict[str, FileState]
     training_sha256: tuple[str, ...] | None
     calibration_sha256: tuple[str, ...] | None
+    calibration_cameras: tuple[str | None, ...] | None
+    camera_thresholds: dict[str, float] | None
 
 
 class _Manifest(BaseModel):
@@ -55,6 +59,8 @@ class _Manifest(BaseModel):
 
     training_sha256: tuple[str, ...]
     calibration_sha256: tuple[str, ...]
+    calibration_cameras: tuple[str | None, ...] = ()
+    camera_thresholds: dict[str, float] = {}
     files: dict[str, str] = {}
 
 
@@ -69,9 +75,15 @@ def model_evidence(folder: Path, flow_sha256: str, manifest_sha256: str) -> Mode
     files = dict(_states(folder, {FLOW_FILE: flow_sha256, MANIFEST_FILE: manifest_sha256}))
     manifest = _manifest(folder / MANIFEST_FILE, manifest_sha256)
     if manifest is None:
-        return ModelEvidence(files, None, None)
+        return ModelEvidence(files, None, None, None, None)
     files.update(_states(folder, manifest.files))
-    return ModelEvidence(files, manifest.training_sha256, manifest.calibration_sha256)
+    return ModelEvidence(
+        files,
+        manifest.training_sha256,
+        manifest.calibration_sha256,
+        manifest.calibration_cameras,
+        manifest.camera_thresholds,
+    )
 
 
 def learned_from(folder: Path, manifest_sha256: str) -> frozenset[str] | None:

@@ -164,7 +164,7 @@ def _of_verdict(
         yield "model", "none judged it"
     else:
         model = verdict.model
-        yield from _of_model(model, models[model.product, model.version])
+        yield from _of_model(model, models[model.product, model.version], verdict.camera)
     yield from _of_alerts(verdict.alerts)
 
 
@@ -187,7 +187,7 @@ def _place(frame: TracedVerdict | TracedDeadLetter) -> _Lines:
     yield "bus", f"{printable(frame.topic)}/{frame.partition} at {frame.bus_offset}"
 
 
-def _of_model(model: TracedModel, found: ModelEvidence) -> _Lines:
+def _of_model(model: TracedModel, found: ModelEvidence, camera: str) -> _Lines:
     yield "model", f"{printable(model.product)} version {model.version}, preset {printable(model.preset)}"
     yield "", f"registered {_by(model.registered_by, model.registered_at)}"
     yield "folder", printable(model.folder)
@@ -205,6 +205,9 @@ def _of_model(model: TracedModel, found: ModelEvidence) -> _Lines:
         "false alarms",
         f"{model.false_alarm_rate:.3%} asked for, {model.attainable_rate:.3%} attainable; threshold {model.threshold:.6g}",
     )
+    if found.calibration_cameras and camera in (own := found.camera_thresholds or {}):
+        count = found.calibration_cameras.count(camera)
+        yield "", f"{printable(camera)} has a threshold of its own, {own[camera]:.6g}, by {count} of these frames"
     if not model.put_in_force:
         yield "in force", "nobody has put it in force, by the record"
     for number, deed in enumerate(model.put_in_force):

@@ -1,6 +1,7 @@
 """Watches scores and picture quality for drift, and raises its alerts. No verdict is changed by it.
 
-One kind is the scores of the parts that were judged, compared with the calibration scores of the model that judged them.
+One kind is the scores of the parts that were judged, compared with the calibration scores of the model that judged them: the
+camera's own, where it has a threshold of its own.
 Those above the threshold are alerts already and are left out of the comparison on both sides: some defects are no drift,
 but more than one part in five is. The other is the quality of every decoded picture: what changes there comes from the lens or
 the light. Simulated frames count too.
@@ -205,14 +206,14 @@ class _Book:
         manifest = self._calibrations.of(row.model_id)
         if row.kind is DriftKind.SCORE and manifest is None:
             return None
-        return _Page(row, DriftSeries(row.kind, self._seed(row), *_comparison(row.kind, manifest)))
+        return _Page(row, DriftSeries(row.kind, self._seed(row), *_comparison(row, manifest)))
 
     def _go_on(self, row: DriftRow) -> _Page | None:
         """Go on with a stored state; None where its calibration cannot be read: it waits, and these frames are not tested."""
         manifest = self._calibrations.of(row.model_id)
         if manifest is None and (row.kind is DriftKind.SCORE or row.state["own"] is None):
             return None
-        reference, limit = _comparison(row.kind, manifest)
+        reference, limit = _comparison(row, manifest)
         blank = DriftRow(row.camera, row.product, row.kind, row.model_id, {}, 0, 0.0, None, None)
         if row.told:  # somebody knows: from here on, what is now is the usual
             return _Page(blank, DriftSeries(row.kind, self._seed(row), (), limit))
@@ -248,13 +249,16 @@ class _Book:
         return None
 
 
-def _comparison(kind: DriftKind, manifest: Manifest | None) -> tuple[Sequence[Sequence[float]], float | None]:
-    """Calibration values, and the limit above which parts are flagged."""
+def _comparison(row: DriftRow, manifest: Manifest | None) -> tuple[Sequence[Sequence[float]], float | None]:
+    """Calibration values, the camera's own where its threshold is, and the limit above which parts are flagged."""
     if manifest is None:
         return (), None
-    if kind is DriftKind.QUALITY:
-        return manifest.calibration_quality, None
-    return [(score,) for score in manifest.calibration_scores], manifest.threshold
+    places = manifest.compared_with(row.camera)
+    if row.kind is DriftKind.QUALITY:
+        quality = manifest.calibration_quality
+        return [quality[place] for place in places] if quality else (), None
+    limit = manifest.camera_thresholds.get(row.camera, manifest.threshold)
+    return [(manifest.calibration_scores[place],) for place in places], limit
 
 
 def _quality(verdict: SeenVerdict) -> Sequence[float] | None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from infra.store.drift import DriftRow, drift_rows, recent_scores
 from infra.store.tables import DriftKind
 from infra.telemetry import get_logger
+from scorer.detector import Manifest
 from scorer.detector.drift import ks, psi
 from scorer.drift import Calibrations
 
@@ -29,7 +30,7 @@ class DriftLine:
         log10_wealth: How strongly they speak against no drift; the alarm is at 2.
         alarm: Whether it has alarmed, and nobody has acknowledged it yet.
         since: When the part was received that made it alarm, ISO 8601; None where it has not.
-        compared_with: `calibration`, or `own first parts`.
+        compared_with: `calibration`, `own calibration` of a camera that has one, or `own first parts`.
         psi: Of the last RECENT scores against the calibration scores; None for pictures, and where it cannot be told.
         ks: Largest distance between their cumulative distributions.
         ks_p_value: How probable one so large is by chance.
@@ -92,7 +93,7 @@ def drift_table(lines: list[DriftLine]) -> str:
 
 
 def _line(database: sa.Engine, row: DriftRow, calibrations: Calibrations) -> DriftLine:
-    itself = row.state.get("own") is not None
+    manifest = calibrations.of(row.model_id)
     line = DriftLine(
         row.camera,
         row.product,
@@ -102,13 +103,15 @@ def _line(database: sa.Engine, row: DriftRow, calibrations: Calibrations) -> Dri
         round(row.wealth, 3),
         row.alarmed_at is not None,
         row.alarmed_at.isoformat() if row.alarmed_at else None,
-        "own first parts" if itself else "calibration",
+        _compared_with(row, manifest),
     )
-    manifest = calibrations.of(row.model_id) if row.kind is DriftKind.SCORE else None
-    scores = recent_scores(database, row, RECENT) if manifest else []
-    if manifest is None or not scores:
+    if manifest is None or row.kind is not DriftKind.SCORE:
         return line
-    expected, observed = np.array(manifest.calibration_scores), np.array(scores)
+    scores = recent_scores(database, row, RECENT)
+    if not scores:
+        return line
+    expected = np.array([manifest.calibration_scores[place] for place in manifest.compared_with(row.camera)])
+    observed = np.array(scores)
     distance = ks(expected, observed)
     found = {
         "psi": round(psi(expected, observed), 4),
@@ -116,6 +119,12 @@ def _line(database: sa.Engine, row: DriftRow, calibrations: Calibrations) -> Dri
         "ks_p_value": distance.p_value,
     }
     return DriftLine(**(asdict(line) | found))
+
+
+def _compared_with(row: DriftRow, manifest: Manifest | None) -> str:
+    if row.state.get("own") is not None:
+        return "own first parts"
+    return "own calibration" if manifest is not None and row.camera in manifest.camera_thresholds else "calibration"
 
 
 def _cells(line: DriftLine) -> tuple[str, ...]:

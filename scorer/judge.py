@@ -148,7 +148,8 @@ class Judge:
         if not groups:
             return list(zip(frames, judgements, strict=True))
         pictures = [(group.model.detector, group.pictures) for group in groups]
-        found = score_together(pictures, early_exit=self.settings.early_exit)
+        cameras = [[frames[place].message.camera for place in group.places] for group in groups]
+        found = score_together(pictures, cameras=cameras, early_exit=self.settings.early_exit)
         for group, scores in zip(groups, found, strict=True):
             for place, judgement in zip(group.places, self._by_score(group.model, scores), strict=True):
                 judgements[place] = replace(judgements[place], second=judgement) if group.looks_on else judgement
@@ -250,7 +251,7 @@ class Judge:
             model_id=model.row.id if model else None,
             score=judgement.score,
             p_value=judgement.p_value,
-            threshold=model.detector.manifest.threshold if model else None,
+            threshold=model.detector.calibration_of(message.camera).threshold if model else None,
             views=judgement.views,
             archive_ref=self.archive.write(message.body) if kept else None,
             decode_ms=1000 * frame.decode_s,
@@ -294,7 +295,7 @@ def _second_verdict(frame: DecodedFrame, said: Judgement | None) -> SecondVerdic
         state=said.state,
         score=said.score,
         p_value=said.p_value,
-        threshold=said.model.detector.manifest.threshold,
+        threshold=said.model.detector.calibration_of(frame.message.camera).threshold,
         views=said.views,
         scored_at=said.scored_at,
     )

@@ -22,6 +22,7 @@ from scorer.detector import (
     ExtractorIdentity,
     Manifest,
     calibrate,
+    calibrate_cameras,
     pictures_needed,
     save_artifact,
 )
@@ -225,6 +226,8 @@ def _calibrated(product: str, pictures: PictureSet, parts: tuple[PictureSet, Pic
     clock = _Stopwatch()
     held_out_parts = taken.parts(held_out, order.progress, Stage.CALIBRATION)
     calibration = _calibrate(taken.score(held_out_parts), rate)
+    known = any(camera is not None for camera in held_out.cameras)
+    own = calibrate_cameras(calibration.scores, held_out.cameras, rate)
     manifest = Manifest(
         product=product,
         preset=preset.name,
@@ -239,9 +242,11 @@ def _calibrated(product: str, pictures: PictureSet, parts: tuple[PictureSet, Pic
         training_sha256=tuple(picture.sha256 for picture in order.training.pictures),
         calibration_sha256=tuple(picture.sha256 for picture in held_out.pictures),
         calibration_scores=calibration.scores,
+        calibration_cameras=tuple(held_out.cameras) if known else (),
         calibration_quality=tuple(picture_quality(picture) for (picture,) in held_out.chunks(1)),
         false_alarm_rate=rate,
         threshold=calibration.threshold,
+        camera_thresholds={camera: each.threshold for camera, each in own.items()},
         heat_scale=1.0,
         epochs=preset.epochs,
         final_loss=taken.final_loss,

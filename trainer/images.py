@@ -20,6 +20,7 @@ class Picture(Protocol):
     Attributes:
         sha256: Of the file; of shape and pixels where there is no file.
         run: The production run, whose pictures stay together when some are held out; None: a run of its own.
+        camera: Where it came from; None where that is not known, as of files.
     """
 
     @property
@@ -29,6 +30,10 @@ class Picture(Protocol):
     @property
     def run(self) -> str | None:
         """Production run."""
+
+    @property
+    def camera(self) -> str | None:
+        """Name of the camera."""
 
     def load(self) -> RgbPicture:
         """Decode: (H, W, 3) uint8 RGB."""
@@ -49,6 +54,7 @@ class StoredPicture:
     sha256: str
     max_pixels: int
     run: str | None = None
+    camera: None = None
 
     def load(self) -> RgbPicture:
         """Decode the file.
@@ -72,10 +78,12 @@ class DrawnPicture:
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
         run: The production run, where one is known.
+        camera: The camera, where it is known.
     """
 
     pixels: RgbPicture
     run: str | None = None
+    camera: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -119,6 +127,11 @@ class PictureSet:
     def runs(self) -> list[str | None]:
         """The production run of each picture."""
         return [picture.run for picture in self.pictures]
+
+    @property
+    def cameras(self) -> list[str | None]:
+        """The camera of each picture."""
+        return [picture.camera for picture in self.pictures]
 
     def subset(self, indices: Sequence[int]) -> "PictureSet":
         """The pictures at `indices`, in that order."""

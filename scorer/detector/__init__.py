@@ -15,7 +15,7 @@ from scorer.detector.artifact import (
     save_artifact,
 )
 from scorer.detector.backend import Backend, choose_backend, on_onnxruntime
-from scorer.detector.calibration import Calibration, calibrate, pictures_needed
+from scorer.detector.calibration import Calibration, calibrate, calibrate_cameras, pictures_needed
 from scorer.detector.detector import Detector, Scores, score_together
 from scorer.detector.devices import choose_arithmetic, choose_device, has_fast_bfloat16, views_per_chunk
 from scorer.detector.early_exit import EarlyExit
@@ -93,6 +93,7 @@ __all__ = [
     "ViewPlan",
     "Views",
     "calibrate",
+    "calibrate_cameras",
     "cap_of",
     "check_parity",
     "choose_arithmetic",

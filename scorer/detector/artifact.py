@@ -147,7 +147,7 @@ def _parse_manifest(folder: Path, data: bytes) -> Manifest:
         version = _Format.model_validate_json(data).format_version
         _check_version(folder, version)
         manifest = Manifest.model_validate_json(data)
-        threshold = manifest.calibration.threshold
+        _check_thresholds(folder, manifest)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "JSON"
@@ -156,13 +156,22 @@ def _parse_manifest(folder: Path, data: bytes) -> Manifest:
         raise
     except DetectorError as error:
         raise ArtifactRefusedError(f"{folder}: manifest: {error}") from error
-    if manifest.threshold != threshold:
-        raise ArtifactRefusedError(f"{folder}: threshold {manifest.threshold} is not the calibration's, {threshold}")
     if manifest.early_exit is not None and len(manifest.early_exit.usual) != manifest.views.count:
         raise ArtifactRefusedError(f"{folder}: manifest: its early exit is of other views than its score")
     if manifest.scales_px != SCALES_PX:
         raise ArtifactRefusedError(f"{folder}: scales {manifest.scales_px} px, the extractor has {SCALES_PX} px")
     return manifest
+
+
+def _check_thresholds(folder: Path, manifest: Manifest) -> None:
+    threshold = manifest.calibration.threshold
+    if manifest.threshold != threshold:
+        raise ArtifactRefusedError(f"{folder}: threshold {manifest.threshold} is not the calibration's, {threshold}")
+    if manifest.calibration_cameras and len(manifest.calibration_cameras) != len(manifest.calibration_scores):
+        raise ArtifactRefusedError(f"{folder}: manifest: its calibration has other numbers of cameras and of scores")
+    own = {camera: calibration.threshold for camera, calibration in manifest.camera_calibrations.items()}
+    if manifest.camera_thresholds != own:
+        raise ArtifactRefusedError(f"{folder}: manifest: thresholds of cameras are not those of its calibration")
 
 
 def _check_version(folder: Path, version: int) -> None:

@@ -104,6 +104,31 @@ def pictures_needed(rate: float) -> int:
     return math.ceil(1 / Fraction(str(rate))) - 1
 
 
+def calibrate_cameras(scores: Sequence[float], cameras: Sequence[str | None], rate: float) -> dict[str, Calibration]:
+    """Make a `Calibration` for each camera that has enough scores for the rate by itself.
+
+    The threshold of all scores together keeps the rate over the frames of all cameras; where one camera's scores lie higher
+    than the others', most of the false alarms are that camera's. One of its own keeps the rate at each camera.
+
+    Args:
+        scores: Scores of held-out defect-free pictures.
+        cameras: The camera of each; None where it is not known.
+        rate: The false-alarm rate that is asked for, in (0, 1).
+
+    Returns:
+        By camera, in the order of their names; scores in the order in which they were given.
+
+    Raises:
+        CalibrationError: A score is not finite, or the rate is not in (0, 1).
+    """
+    own: dict[str, list[float]] = {}
+    for score, camera in zip(scores, cameras, strict=True):
+        if camera is not None:
+            own.setdefault(camera, []).append(score)
+    found = {camera: calibrate(own[camera], rate) for camera in sorted(own)}
+    return {camera: calibration for camera, calibration in found.items() if calibration.enough}
+
+
 def calibrate(scores: Sequence[float] | NDArray[np.float64], rate: float) -> Calibration:
     """Make a `Calibration` of scores of held-out defect-free pictures.
 

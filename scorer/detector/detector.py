@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Scores:
         score: (N,) float64, mean over views of -log p_Z(z), or the fusion of flow and local model; not finite where there is
             none.
         p_value: (N,) float64, share of defect-free pictures that look as unlikely; NaN where there is no score.
-        defect: (N,) bool, score above the threshold.
+        defect: (N,) bool, score above the threshold of the picture's camera.
         views: (N,) int64, how many views of each were looked at.
         views_s: Seconds spent on making views.
         features_s: Seconds spent in the extractor.
@@ -82,8 +82,17 @@ class Detector:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The calibration behind threshold and p-values."""
+        """The calibration behind threshold and p-values, where a camera has none of its own."""
         return self.manifest.calibration
+
+    @cached_property
+    def camera_calibrations(self) -> dict[str, Calibration]:
+        """The calibrations of cameras that have their own."""
+        return self.manifest.camera_calibrations
+
+    def calibration_of(self, camera: str | None) -> Calibration:
+        """What judges frames of a camera: its own calibration, or that of all cameras; None is a camera that nobody knows."""
+        return self.calibration if camera is None else self.camera_calibrations.get(camera, self.calibration)
 
     def prepare(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Resize pictures, (H, W, 3) uint8 RGB each, to (N, 3, 448, 448) uint8 on the device."""
@@ -104,6 +113,7 @@ class Detector:
         pictures: Sequence[NDArray[np.uint8]] | Tensor,
         plan: ViewPlan | None = None,
         *,
+        cameras: Sequence[str | None] | None = None,
         early_exit: bool = True,
     ) -> Scores:
         """Score pictures. A score that is not finite is handed on, never raised: the caller gives it no verdict.
@@ -111,9 +121,11 @@ class Detector:
         Args:
             pictures: (H, W, 3) uint8 RGB each, or the tensor that `prepare` made of them.
             plan: Other views than the manifest's, for measuring; threshold and p-values hold for the manifest's only.
+            cameras: The camera of each, whose calibration judges it; without them, that of all cameras does.
             early_exit: Let a picture go when more views could not change its verdict, by the manifest's rule.
         """
-        return score_together([(self, pictures)], plan, early_exit=early_exit)[0]
+        of_groups = None if cameras is None else [cameras]
+        return score_together([(self, pictures)], plan, cameras=of_groups, early_exit=early_exit)[0]
 
     def heatmap(
         self, pictures: Sequence[NDArray[np.uint8]] | Tensor, maps: NDArray[np.float32] | None = None
@@ -143,9 +155,17 @@ class Detector:
         return pictures if isinstance(pictures, Tensor) else self.prepare(pictures)
 
     def _subject(
-        self, pictures: Sequence[NDArray[np.uint8]] | Tensor, plan: ViewPlan | None, *, early_exit: bool
+        self,
+        pictures: Sequence[NDArray[np.uint8]] | Tensor,
+        cameras: Sequence[str | None],
+        plan: ViewPlan | None,
+        *,
+        early_exit: bool,
     ) -> Subject:
+        if len(cameras) != len(pictures):
+            raise ValueError(f"{len(cameras)} cameras of {len(pictures)} pictures")
         rule = self.manifest.early_exit if early_exit and plan is None else None
+        thresholds = np.array([self.calibration_of(camera).threshold for camera in cameras])
         return Subject(
             self.extractor,
             self.flow,
@@ -154,19 +174,25 @@ class Detector:
             plan or self.manifest.views,
             None if self.manifest.fusion is None else self.manifest.fusion.cap,
             rule,
-            None if rule is None else self._bar,
+            None if rule is None else partial(self._bar, thresholds),
         )
 
-    def _bar(self, local: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    def _bar(
+        self, thresholds: NDArray[np.float64], places: NDArray[np.int64], local: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
         fusion = self.manifest.fusion
         if fusion is None or local is None:
-            return np.asarray(self.manifest.threshold)
-        return fusion.bar(self.manifest.threshold, local)
+            return thresholds[places]
+        return fusion.bar(thresholds[places], local)
 
-    def _scores(self, parts: PartScores) -> Scores:
+    def _scores(self, parts: PartScores, cameras: Sequence[str | None]) -> Scores:
         fusion = self.manifest.fusion
         score = parts.flow if fusion is None else fusion(parts.side_by_side())
-        p_value, defect = self.calibration.p_values(score), self.calibration.is_defect(score)
+        p_value, defect = np.empty(len(score)), np.empty(len(score), bool)
+        for camera in set(cameras):
+            calibration = self.calibration_of(camera)
+            own = np.array([each == camera for each in cameras])
+            p_value[own], defect[own] = calibration.p_values(score[own]), calibration.is_defect(score[own])
         spent = parts.seconds
         return Scores(score, p_value, defect, parts.views, spent.views, spent.features, spent.flow, parts.maps)
 
@@ -175,6 +201,7 @@ def score_together(
     groups: Sequence[tuple[Detector, Sequence[NDArray[np.uint8]] | Tensor]],
     plan: ViewPlan | None = None,
     *,
+    cameras: Sequence[Sequence[str | None]] | None = None,
     early_exit: bool = True,
 ) -> list[Scores]:
     """Score pictures of several products, each by its own detector; those with the same extractor pass it together.
@@ -182,11 +209,14 @@ def score_together(
     Args:
         groups: A detector and its pictures, (H, W, 3) uint8 RGB each; a product a group, all on one device.
         plan: Other views than the manifests', for measuring.
+        cameras: The camera of each picture, group by group; without them, none is known.
         early_exit: Let a picture go when more views could not change its verdict.
 
     Returns:
         The scores of each group, in the order of the groups.
     """
-    subjects = [detector._subject(pictures, plan, early_exit=early_exit) for detector, pictures in groups]
+    of_groups = [[None] * len(pictures) for _, pictures in groups] if cameras is None else cameras
+    judged = list(zip(groups, of_groups, strict=True))
+    subjects = [detector._subject(pictures, own, plan, early_exit=early_exit) for (detector, pictures), own in judged]
     found = look(subjects, groups[0][0].views_per_chunk if groups else None)
-    return [detector._scores(parts) for (detector, _), parts in zip(groups, found, strict=True)]
+    return [detector._scores(parts, own) for ((detector, _), own), parts in zip(judged, found, strict=True)]

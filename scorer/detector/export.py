@@ -40,6 +40,7 @@ class ExportManifest(BaseModel):
         fusion: How flow and local model become one score, and what the logs of views are capped at before their mean is taken;
             None where the flow alone judges.
         threshold: A score above it is a defect.
+        camera_thresholds: The same for frames of a camera that has one of its own, by camera.
         parity_pictures: How many pictures the gate compared.
         parity_difference: The largest relative difference of a score.
         parity_tolerance: What it may be.
@@ -48,7 +49,7 @@ class ExportManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    format_version: int = 1
+    format_version: int = 2
     product: str
     version: int | None = None
     opset: int = OPSET
@@ -56,6 +57,7 @@ class ExportManifest(BaseModel):
     views: ViewPlan
     fusion: Fusion | None
     threshold: float
+    camera_thresholds: dict[str, float]
     parity_pictures: int
     parity_difference: float
     parity_tolerance: float
@@ -137,6 +139,7 @@ def export_onnx(
         views=detector.manifest.views,
         fusion=detector.manifest.fusion,
         threshold=detector.manifest.threshold,
+        camera_thresholds=detector.manifest.camera_thresholds,
         parity_pictures=parity.pictures,
         parity_difference=parity.difference,
         parity_tolerance=parity.tolerance,

@@ -73,11 +73,11 @@ class Fusion(BaseModel):
         scale = np.array([standard.weight / standard.spread for standard in standards])
         return np.asarray(((scores - middle) * scale).sum(axis=1))
 
-    def bar(self, threshold: float, local: NDArray[np.float64]) -> NDArray[np.float64]:
+    def bar(self, threshold: float | NDArray[np.float64], local: NDArray[np.float64]) -> NDArray[np.float64]:
         """Say which log of a flow score brings a picture to a threshold, given what the local model says of it.
 
         Args:
-            threshold: Of the fused score.
+            threshold: Of the fused score; one for all, or (N,) float64.
             local: (N, 2) float64, scores of the local model.
 
         Returns:

@@ -24,8 +24,9 @@ from scorer.detector.local import CELLS, LocalModel, cells_of, local_scores
 from scorer.detector.scoring import negative_log_prior
 from scorer.detector.views import ViewPlan, Views, render
 
-Bar = Callable[[NDArray[np.float64] | None], NDArray[np.float64]]
-"""From what the local model says of N pictures to the flow score, or its log, at which each verdict changes, (N,)."""
+Bar = Callable[[NDArray[np.int64], NDArray[np.float64] | None], NDArray[np.float64]]
+"""From the places of N pictures, and what the local model says of them, to the flow score, or its log, at which each verdict
+changes, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ class _State:
         assert rule is not None and bar is not None  # noqa: PT018, S101 - there would be no step in between without
         estimate = rule.estimate(self.by_view[self.open, :target])
         local = None if self.local is None else self.local[self.open]
-        done = rule.decided(estimate, bar(local))
+        done = rule.decided(estimate, bar(self.open, local))
         self.estimate[self.open[done]] = estimate.mean[done]
         self.open = self.open[~done]
 

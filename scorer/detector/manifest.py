@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from scorer.detector.calibration import Calibration
+from scorer.detector.calibration import Calibration, calibrate_cameras
 from scorer.detector.early_exit import EarlyExit
 from scorer.detector.extractor import SCALES_PX, Extractor
 from scorer.detector.flow import FlowSpec
@@ -13,13 +13,10 @@ from scorer.detector.fusion import Fusion
 from scorer.detector.local import LocalSpec
 from scorer.detector.views import ViewPlan
 
-FORMAT_VERSION = 4
-READABLE_VERSIONS = (
-    1,
-    2,
-    3,
-    4,
-)  # 1 knows no local model and no weights of its own, 2 no early exit, 3 no picture quality
+FORMAT_VERSION = 5
+READABLE_VERSIONS = (1, 2, 3, 4, 5)
+"""1 knows no local model and no weights of its own, 2 no early exit, 3 no picture quality, 4 no cameras."""
+
 _LIBRARIES = ("torch", "torchvision", "FrEIA", "numpy", "opencv-python-headless", "safetensors")
 
 
@@ -70,8 +67,10 @@ class Manifest(BaseModel):
         calibration_sha256: The same of the calibration pictures.
         calibration_scores: Their scores, in that order.
         calibration_quality: Their focus, brightness and contrast, in that order; empty in manifests of before version 4.
+        calibration_cameras: The camera of each, in that order, None where it is not known; empty where no camera is.
         false_alarm_rate: The rate asked for.
-        threshold: A score above it is a defect.
+        threshold: A score above it is a defect, by all calibration pictures together.
+        camera_thresholds: The same by a camera's own ones, where it has enough for the rate; what judges its frames.
         heat_scale: Hottest heatmap pixel on held-out defect-free pictures: 1.0 on the colour scale.
         epochs: Passes over the training views.
         final_loss: Mean loss a view in the last epoch.
@@ -99,8 +98,10 @@ class Manifest(BaseModel):
     calibration_sha256: tuple[str, ...]
     calibration_scores: tuple[float, ...]
     calibration_quality: tuple[tuple[float, float, float], ...] = ()
+    calibration_cameras: tuple[str | None, ...] = ()
     false_alarm_rate: float
     threshold: float
+    camera_thresholds: dict[str, float] = Field(default_factory=dict)
     heat_scale: float = Field(gt=0)
     epochs: int
     final_loss: float
@@ -109,5 +110,18 @@ class Manifest(BaseModel):
 
     @property
     def calibration(self) -> Calibration:
-        """The calibration that the threshold comes from."""
+        """The calibration that the threshold comes from: by all calibration pictures together."""
         return Calibration(self.calibration_scores, self.false_alarm_rate)
+
+    @property
+    def camera_calibrations(self) -> dict[str, Calibration]:
+        """The calibrations behind the thresholds that cameras have of their own, by camera."""
+        if not self.calibration_cameras:
+            return {}
+        return calibrate_cameras(self.calibration_scores, self.calibration_cameras, self.false_alarm_rate)
+
+    def compared_with(self, camera: str) -> list[int]:
+        """Places of the calibration pictures that frames of a camera are compared with: its own, or all."""
+        if camera not in self.camera_thresholds:
+            return list(range(len(self.calibration_scores)))
+        return [place for place, of in enumerate(self.calibration_cameras) if of == camera]

@@ -43,7 +43,7 @@ def check_parity(
     *,
     plan: ViewPlan | None = None,
 ) -> Parity:
-    """Compare scores and verdicts on the drawn pictures, and on others.
+    """Compare scores, and verdicts by each threshold, on the drawn pictures, and on others.
 
     A difference is relative to the score or to the spread (the standard deviation) of the calibration scores, whichever is
     larger: a fused score is a distance from what is usual and may be zero, where any rounding would be infinitely large.
@@ -70,12 +70,12 @@ def check_parity(
                     f"{difference:.2g} apart, and {TOLERANCE:g} is allowed"
                 )
             largest = max(largest, difference)
-        verdicts = [detector.calibration.is_defect(scores) for scores in (wanted, found)]
-        for place in np.flatnonzero(verdicts[0] != verdicts[1]):
-            raise ParityError(
-                f"picture {count + place + 1} of the parity gate gets another verdict: {found[place]:.9g} instead of "
-                f"{wanted[place]:.9g}, threshold {detector.manifest.threshold:.9g}"
-            )
+        for calibration in (detector.calibration, *detector.camera_calibrations.values()):
+            for place in np.flatnonzero(calibration.is_defect(wanted) != calibration.is_defect(found)):
+                raise ParityError(
+                    f"picture {count + place + 1} of the parity gate gets another verdict: {found[place]:.9g} instead of "
+                    f"{wanted[place]:.9g}, threshold {calibration.threshold:.9g}"
+                )
         count += len(batch)
     return Parity(count, largest)
 

@@ -29,6 +29,7 @@ class EncodedPicture:
 
     body: bytes
     run: None = None
+    camera: None = None
 
     @cached_property
     def sha256(self) -> str:

@@ -57,7 +57,7 @@ def challenge(detector: Detector, parts: PictureSet, progress: Progress = silent
     done = 0
     progress(Stage.CHALLENGE, 0, len(parts))
     for chunk in parts.chunks(_PICTURES_PER_CHUNK):
-        said = detector.score(chunk)
+        said = detector.score(chunk, cameras=parts.cameras[done : done + len(chunk)])
         scores.append(said.score)
         found.append(said.defect)
         done += len(chunk)

@@ -197,15 +197,18 @@ def list_of_models(
 
 @models_app.command("show")
 def show(product: Product, version: Version) -> None:
-    """Show a version: what it is, what speaks against it, its report, and how it came into force."""
+    """Show a version: what it is, how it judges each camera, what speaks against it, its report, how it came into force."""
     from infra.store.promotions import list_models, model_row, promotions_of
+    from scorer.detector import read_manifest
     from trainer.life.promotion import examine
-    from trainer.life.tables import examined_text, model_text, promotions_table
+    from trainer.life.tables import cameras_table, examined_text, model_text, promotions_table
     from trainer.life.together import of_the_same_flow
 
     with _life() as (_, database), _refusals():
         row = model_row(database, product, version)
         typer.echo(model_text(row, of_the_same_flow(list_models(database), row)))
+        if (cameras := cameras_table(read_manifest(Path(row.folder)))) is not None:
+            typer.echo(cameras)
         typer.echo(examined_text(examine(database, row)))
         typer.echo(promotions_table(promotions_of(database, product)))
     if row.report:

@@ -222,7 +222,7 @@ class Workshop:
             curated=mine,
             quarantined=self._quarantined(product),
             fit=fitted.report,
-            calibration_scores=fitted.detector.manifest.calibration_scores,
+            manifest=fitted.detector.manifest,
             challenged=challenge(fitted.detector, mine.challenge, self.progress),
             in_force=in_force,
             challenged_before=self._challenged_by(in_force, mine),

@@ -23,12 +23,14 @@ class ArchivedPicture:
         sha256: Of its bytes, and its name there.
         max_pixels: Largest width x height that is decoded.
         run: The production run, where one is known.
+        camera: The camera, where it came from one.
     """
 
     archive: Archive
     sha256: str
     max_pixels: int
     run: str | None = None
+    camera: str | None = None
 
     def load(self) -> RgbPicture:
         """Decode the picture.
@@ -84,7 +86,9 @@ def read_curated(
     decided = sorted(newest_decisions(database, product), key=lambda each: each.sha256)
     released = tuple(each for each in decided if each.decision is FrameDecision.RELEASED)
     challenge = [each for each in decided if each.challenge]
-    wanted = [ArchivedPicture(archive, each.sha256, max_pixels, each.run) for each in [*released, *challenge]]
+    wanted = [
+        ArchivedPicture(archive, each.sha256, max_pixels, each.run, each.camera) for each in [*released, *challenge]
+    ]
     _require_whole(wanted, product, progress)
     sets = PictureSet(tuple(wanted[: len(released)])), PictureSet(tuple(wanted[len(released) :]))
     return Curated(*sets, released)

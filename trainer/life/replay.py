@@ -91,7 +91,7 @@ def _second_verdicts(
 ) -> list[SecondVerdict]:
     if not frames:
         return []
-    scores = detector.score([picture for _, picture in frames])
+    scores = detector.score([picture for _, picture in frames], cameras=[frame.camera for frame, _ in frames])
     scored_at = workshop.clock()
     return [
         SecondVerdict(
@@ -104,7 +104,7 @@ def _second_verdicts(
             state=VerdictState.DEFECT if scores.defect[place] else VerdictState.GOOD,
             score=float(scores.score[place]),
             p_value=float(scores.p_value[place]),
-            threshold=detector.manifest.threshold,
+            threshold=detector.calibration_of(frame.camera).threshold,
             views=int(scores.views[place]),
             scored_at=scored_at,
         )

@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -9,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from infra.store.promotions import ModelRow
+from scorer.detector import Manifest
 from trainer.fit import FitReport
+from trainer.life.cameras import camera_lines
 from trainer.life.challenge import Challenged
 from trainer.life.released import Curated
 
@@ -48,7 +51,7 @@ class Story:
         curated: What it was learned from.
         quarantined: Frames that wait in quarantine for a person, and are in neither training nor calibration.
         fit: How the fit went.
-        calibration_scores: Of the held-out pictures, float.
+        manifest: Of the candidate.
         challenged: What the candidate said of the challenge parts.
         in_force: The model in force; None where there is none.
         challenged_before: What that one said of them; None where there is none, or it was refused.
@@ -60,7 +63,7 @@ class Story:
     curated: Curated
     quarantined: int
     fit: FitReport
-    calibration_scores: tuple[float, ...]
+    manifest: Manifest
     challenged: Challenged
     in_force: ModelRow | None
     challenged_before: Challenged | None
@@ -88,6 +91,7 @@ def markdown(story: Story) -> str:
         "",
         _promise(fit),
         "",
+        *_cameras(story.manifest),
         f"![Scores of held-out good pictures and of challenge parts, and the threshold.]({PLOT_FILE})",
         "",
         "## Challenge parts",
@@ -100,7 +104,7 @@ def markdown(story: Story) -> str:
 
 def plot(story: Story) -> bytes:
     """Draw the scores of held-out good pictures and of challenge parts against the threshold, as PNG."""
-    good = np.asarray(story.calibration_scores)
+    good = np.asarray(story.manifest.calibration_scores)
     bad = story.challenged.scores[np.isfinite(story.challenged.scores)]
     highest = max(float(np.quantile(np.concatenate([good, bad]), 0.98)), story.fit.threshold)
     edges = np.linspace(min(good.min(), *bad.tolist(), story.fit.threshold), highest, _BINS + 1)
@@ -170,6 +174,17 @@ def _promise(fit: FitReport) -> str:
     )
 
 
+def _cameras(manifest: Manifest) -> list[str]:
+    rows = [(_text(camera), str(frames), said) for camera, frames, said in camera_lines(manifest)]
+    if not rows:
+        return []
+    said = (
+        "That is the threshold of all cameras together, and so is the plot's: it keeps the rate over all their frames, not at "
+        "each of them. A camera with enough held-out pictures is judged by its own (the bound is of that camera by itself):"
+    )
+    return [said, "", *_table(("camera", "held out", "judged by"), rows)]
+
+
 def _released_by(curated: Curated) -> str:
     people = len(curated.decisions) - curated.by_rule
     if not curated.by_rule:
@@ -211,7 +226,7 @@ def _evidence(evidence: dict[str, float], whose: str) -> list[str]:
     return [f"AUROC on synthetic defects in good pictures {whose}that nothing was learned from: {tried}."]
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, str]]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 

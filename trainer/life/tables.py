@@ -14,6 +14,8 @@ from infra.printable import printable
 from infra.store.promotions import ModelRow, Promotion
 from infra.store.second_verdicts import ChangedVerdict
 from infra.store.tables import ModelState, VerdictState
+from scorer.detector import Manifest
+from trainer.life.cameras import camera_lines
 from trainer.life.promotion import Examined
 
 _WIDTH = 170
@@ -86,6 +88,17 @@ def waiting_text(others: Sequence[ModelRow]) -> str:
     return (
         f"; {' and '.join(waiting)} of the same flow {'are candidates' if len(waiting) > 1 else 'is a candidate'} still"
     )
+
+
+def cameras_table(manifest: Manifest) -> str | None:
+    """By which threshold the frames of each camera are judged; None where the model knows no camera."""
+    lines = camera_lines(manifest)
+    if not lines:
+        return None
+    table = Table("camera", "calibrated on", "judged by")
+    for line in lines:
+        _add(table, *line)
+    return _text(table)
 
 
 def promotions_table(rows: Sequence[Promotion]) -> str:

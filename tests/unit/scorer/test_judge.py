@@ -20,7 +20,7 @@ from scorer.detector import Detector, Scores, load_extractor, score_together
 from scorer.judge import Judge
 from scorer.models import LoadedModel, ModelShelf
 from scorer.shadows import Shadows
-from tests.unit.scorer.detector.conftest import make_detector
+from tests.unit.scorer.detector.conftest import make_detector, with_cameras
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 FRAMES = Partition("frames", 0)
@@ -72,12 +72,14 @@ def new_judge(detector: Detector) -> NewJudge:
     return make
 
 
-def frame(number: int, product: str = "tile", age_s: float = 1.0, picture: RgbPicture | None = None) -> DecodedFrame:
+def frame(
+    number: int, product: str = "tile", age_s: float = 1.0, picture: RgbPicture | None = None, camera: str = "cam"
+) -> DecodedFrame:
     if picture is None:
         picture = np.random.default_rng(number).integers(0, 255, (60, 80, 3), np.uint8)
     body = encode_png(picture)
-    message = FrameMessage(f"frame {number}", "cam", product, NOON - timedelta(seconds=age_s), body)
-    decoded = decode_record(Record(FRAMES, number, b"cam", to_headers(message), body, NOON), 10**6)
+    message = FrameMessage(f"frame {number}", camera, product, NOON - timedelta(seconds=age_s), body)
+    decoded = decode_record(Record(FRAMES, number, camera.encode(), to_headers(message), body, NOON), 10**6)
     assert isinstance(decoded, DecodedFrame)
     return decoded
 
@@ -260,3 +262,38 @@ def test_a_candidate_whose_score_is_not_a_number_says_nothing(
     batch = judge.judge(judge.score([frame(0)]), [])
     assert batch.verdicts[0].score is not None
     assert batch.seconds == []
+
+
+def test_a_batch_of_several_cameras_is_judged_by_the_calibration_of_each_in_one_pass(
+    new_judge: NewJudge, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (usual,) = fates(new_judge(), frame(0))
+    assert usual.score is not None
+    high, low = usual.score + 1000, usual.score - 1000
+    row = RegisteredModel(1, "tile", 1, "", "", "", 0.0)
+    judge = new_judge({"tile": LoadedModel(replace(row, id=7), with_cameras(detector, {"a": [high], "b": [low]}, 0.5))})
+    in_force = LoadedModel(row, with_cameras(detector, {"a": [low], "b": [high]}, 0.5))
+    cast("Shelf", judge.shelf).models = {"tile": in_force}
+    passes = []
+
+    def noted(groups: Groups, **options: Any) -> list[Scores]:
+        passes.append([len(pictures) for _, pictures in groups])
+        return score_together(groups, **options)
+
+    monkeypatch.setattr(scorer.judge, "score_together", noted)
+    batch = judge.judge(judge.score([frame(number, camera=camera) for number, camera in enumerate("abcba")]), [])
+    assert passes == [[5, 5]]  # in force and in shadow
+    assert [(each.camera, each.state, each.threshold, each.p_value) for each in batch.verdicts] == [
+        ("a", "DEFECT", low, 0.5),
+        ("b", "GOOD", high, 1.0),
+        ("c", "GOOD", high, pytest.approx(2 / 3)),
+        ("b", "GOOD", high, 1.0),
+        ("a", "DEFECT", low, 0.5),
+    ]
+    assert [(each.camera, each.state, each.threshold) for each in batch.seconds] == [
+        ("a", "GOOD", high),
+        ("b", "DEFECT", low),
+        ("c", "GOOD", high),
+        ("b", "DEFECT", low),
+        ("a", "GOOD", high),
+    ]

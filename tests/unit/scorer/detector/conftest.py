@@ -1,3 +1,5 @@
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from scorer.detector import (
     Manifest,
     ViewPlan,
     calibrate,
+    calibrate_cameras,
     load_extractor,
 )
 
@@ -69,3 +72,20 @@ def with_local_model(detector: Detector) -> Detector:
     fusion = Fusion.fit(np.array([[6.5, 0.0, -1.0], [6.6, 0.2, -0.8], [6.8, 0.1, -0.5]]))
     manifest = detector.manifest.model_copy(update={"local": local.spec, "fusion": fusion})
     return Detector(manifest, detector.extractor, detector.flow, local=local)
+
+
+def with_cameras(detector: Detector, scores: Mapping[str | None, Sequence[float]], rate: float) -> Detector:
+    """The same, calibrated on these scores of cameras; of None they are of no known one."""
+    cameras = tuple(camera for camera, found in scores.items() for _ in found)
+    every = [score for found in scores.values() for score in found]
+    own = calibrate_cameras(every, cameras, rate)
+    changes = {
+        "calibration_sha256": ("1" * 64,) * len(every),
+        "calibration_scores": tuple(every),
+        "calibration_cameras": cameras,
+        "false_alarm_rate": rate,
+        "threshold": calibrate(every, rate).threshold,
+        "camera_thresholds": {camera: calibration.threshold for camera, calibration in own.items()},
+    }
+    manifest = detector.manifest.model_copy(update=changes)
+    return Detector(manifest, detector.extractor, detector.flow, local=detector.local)

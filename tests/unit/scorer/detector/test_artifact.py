@@ -24,7 +24,7 @@ from scorer.detector import (
     load_extractor,
     save_artifact,
 )
-from tests.unit.scorer.detector.conftest import make_detector, with_local_model
+from tests.unit.scorer.detector.conftest import make_detector, with_cameras, with_local_model
 
 EXIT = {"usual": [0.0, 0.0, 0.0], "steps": [2], "reach": [1.0], "floor": 0.1}
 
@@ -132,7 +132,7 @@ def test_a_broken_flow_is_refused(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format_version": 5}, "format version 5 is unknown, this program reads 1 to 4"),
+        ({"format_version": 6}, "format version 6 is unknown, this program reads 1 to 5"),
         ({"architecture": {"blocks": 3}}, "architecture|missing"),
         ({"surplus": 1}, "surplus"),
         ({"product": None}, "product"),
@@ -241,3 +241,62 @@ def test_adapted_weights_lie_in_the_artifact(tmp_path: Path, pictures: list[NDAr
     (tmp_path / "own" / EXTRACTOR_FILE).write_bytes(b"")
     with pytest.raises(ArtifactRefusedError, match=r"extractor\.safetensors: SHA-256"):
         load_artifact(tmp_path / "own")
+
+
+CAMERAS = {"oven-1": (1.0, 4.0, 2.0), None: (9.0,), "oven-2": (7.0, 5.0, 6.0), "oven-3": (8.0, 3.0)}
+
+
+@pytest.fixture
+def of_cameras(detector: Detector, tmp_path: Path) -> Path:
+    """Of three cameras, two of which have enough pictures for the rate of 0.25."""
+    save_artifact(tmp_path / "cameras", with_cameras(detector, CAMERAS, 0.25))
+    return tmp_path / "cameras"
+
+
+def test_the_calibrations_of_cameras_come_back_as_they_were(
+    of_cameras: Path, detector: Detector, extractor: Extractor
+) -> None:
+    loaded = load_artifact(of_cameras, extractor=extractor)
+    assert loaded.manifest == with_cameras(detector, CAMERAS, 0.25).manifest
+    assert {camera: made.scores for camera, made in loaded.camera_calibrations.items()} == {
+        "oven-1": (1.0, 4.0, 2.0),
+        "oven-2": (7.0, 5.0, 6.0),
+    }
+    cameras = ("oven-1", "oven-2", "oven-3", "unheard-of", None)
+    assert [loaded.calibration_of(camera).threshold for camera in cameras] == [4.0, 7.0, 8.0, 8.0, 8.0]
+    assert [loaded.manifest.compared_with(camera) for camera in ("oven-2", "oven-3")] == [[4, 5, 6], list(range(9))]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"camera_thresholds": {"oven-1": 4.0, "oven-2": 6.0}}, "thresholds of cameras"),
+        ({"camera_thresholds": {"oven-1": 4.0}}, "thresholds of cameras"),
+        ({"camera_thresholds": {}}, "thresholds of cameras"),
+        ({"camera_thresholds": {"oven-1": 4.0, "oven-2": 7.0, "oven-3": 8.0}}, "thresholds of cameras"),
+        ({"camera_thresholds": {"oven-1": float("nan"), "oven-2": 7.0}}, "camera_thresholds"),
+        ({"camera_thresholds": {"oven-1": None, "oven-2": 7.0}}, "camera_thresholds"),
+        ({"calibration_cameras": []}, "thresholds of cameras"),
+        ({"calibration_cameras": ["oven-1"] * 8}, "other numbers of cameras and of scores"),
+        ({"calibration_cameras": ["oven-1"] * 9}, "thresholds of cameras"),
+        ({"calibration_cameras": [7] * 9}, "calibration_cameras"),
+    ],
+)
+def test_damaged_calibrations_of_cameras_are_refused(
+    of_cameras: Path, extractor: Extractor, change: dict[str, object], reason: str
+) -> None:
+    path = of_cameras / MANIFEST_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    refuse(of_cameras, extractor, reason)
+
+
+def test_a_model_of_before_there_were_cameras_judges_all_of_them_by_one_threshold(
+    folder: Path, extractor: Extractor
+) -> None:
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    for name in ("calibration_cameras", "camera_thresholds"):
+        del manifest[name]
+    (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "format_version": 4}))
+    loaded = load_artifact(folder, extractor=extractor)
+    assert loaded.calibration_of("oven-1") == loaded.calibration_of(None) == loaded.calibration
+    assert loaded.manifest.compared_with("oven-1") == [0, 1, 2, 3]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from scorer.detector import CalibrationError, calibrate, pictures_needed
+from scorer.detector import CalibrationError, calibrate, calibrate_cameras, pictures_needed
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,38 @@ def test_scores_that_are_not_finite_are_no_defect_and_have_no_p_value() -> None:
 def test_what_no_threshold_can_come_from_is_refused(scores: list[float], rate: float) -> None:
     with pytest.raises(CalibrationError):
         calibrate(scores, rate)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.3, 0.1, 0.05, 0.01])
+def test_a_camera_has_a_calibration_of_its_own_from_just_enough_scores_on(rate: float) -> None:
+    needed = pictures_needed(rate)
+    cameras = ["enough"] * needed + ["one too few"] * (needed - 1) + [None] * (2 * needed)
+    order = np.random.default_rng(0).permutation(len(cameras))
+    scores = np.random.default_rng(1).normal(size=len(cameras))
+    found = calibrate_cameras(scores.tolist(), [cameras[place] for place in order], rate)
+    assert list(found) == ["enough"]
+    own = scores[[cameras[place] == "enough" for place in order]]
+    assert found["enough"] == calibrate(own, rate)
+    assert found["enough"].rate_in_force == rate
+
+
+def test_each_camera_keeps_the_rate_where_one_threshold_of_both_does_not() -> None:
+    """Camera b is a sixth of the frames, and scores higher: nearly all false alarms are its own."""
+    rng, rate, cameras = np.random.default_rng(8), 0.05, ["a"] * 250 + ["b"] * 50
+    by_all, own = {"a": [], "b": []}, {"a": [], "b": []}
+    for _ in range(300):
+        scores = {"a": rng.normal(size=450), "b": rng.normal(2.0, size=250)}
+        calibration = [*scores["a"][:250].tolist(), *scores["b"][:50].tolist()]
+        pooled, made = calibrate(calibration, rate), calibrate_cameras(calibration, cameras, rate)
+        for camera in ("a", "b"):
+            by_all[camera].append(pooled.is_defect(scores[camera][-200:]).mean())
+            own[camera].append(made[camera].is_defect(scores[camera][-200:]).mean())
+    assert np.mean(by_all["b"]) > 0.2
+    assert np.mean(by_all["a"]) < 0.02
+    for camera, count in (("a", 250), ("b", 50)):
+        error = np.std(own[camera]) / np.sqrt(300)
+        assert abs(np.mean(own[camera]) - math.floor((count + 1) * rate) / (count + 1)) < 4 * error
+
+
+def test_without_cameras_there_is_none_of_its_own() -> None:
+    assert calibrate_cameras([1.0, 2.0, 3.0], [None, None, None], 0.5) == {}

@@ -1,10 +1,13 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from scorer.detector import Detector, ViewPlan, make_views
+
+from .conftest import with_cameras
 
 Pictures = list[NDArray[np.uint8]]
 
@@ -69,3 +72,19 @@ def test_heatmaps_are_in_units_of_the_heat_scale(detector: Detector, pictures: P
     np.testing.assert_allclose(detector.heatmap(pictures[:1]), heat / 2, rtol=1e-6)
     assert heat.shape == (1, 112, 112)
     assert heat.min() >= 0
+
+
+def test_each_picture_is_judged_by_the_calibration_of_its_camera(
+    detector: Detector, pictures: list[NDArray[np.uint8]]
+) -> None:
+    (score,) = detector.score(pictures[:1]).score
+    low, high = ([float(score) + shift + step for step in range(3)] for shift in (-50, 50))
+    judge = with_cameras(detector, {"low": low, "high": high, "few": [float(score) + 1]}, 0.25)
+    cameras = ["low", "high", "few", "unheard-of", None]
+    found = judge.score(pictures[:1] * 5, cameras=cameras)
+    by_itself = [judge.score(pictures[:1], cameras=[camera]) for camera in cameras]
+    assert found.defect.tolist() == [each.defect[0] for each in by_itself] == [True, False, False, False, False]
+    assert found.p_value.tolist() == [each.p_value[0] for each in by_itself] == [1 / 4, 1, 5 / 8, 5 / 8, 5 / 8]
+    assert judge.score(pictures[:1]).p_value == [5 / 8]
+    with pytest.raises(ValueError, match="2 cameras of 1 pictures"):
+        judge.score(pictures[:1], cameras=["low", "low"])

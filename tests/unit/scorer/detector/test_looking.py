@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from scorer.detector import Detector, EarlyExit, Extractor, ViewPlan, load_extractor, score_together
 
-from .conftest import make_detector, with_local_model
+from .conftest import make_detector, with_cameras, with_local_model
 
 Pictures = list[NDArray[np.uint8]]
 ODD = [(1, 1), (3, 1200), (448, 448), (37, 911)]
@@ -132,3 +132,24 @@ def test_bfloat16_sees_what_float32_sees(odd: Pictures) -> None:
             assert cosine >= 0.99
     fast.computing_in(torch.float32)
     np.testing.assert_array_equal(make_detector(fast).score(odd).score, make_detector(plain).score(odd).score)
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_picture_leaves_early_by_the_threshold_of_its_camera(
+    extractor: Extractor, odd: Pictures, local: bool
+) -> None:
+    """Beside the threshold of one camera, far from that of the other: the first needs all views."""
+    plain = make_detector(extractor)
+    judge = with_rule(with_local_model(plain) if local else plain, reach=1e9)
+    picture = odd[4:5]
+    score = float(judge.score(picture, early_exit=False).score[0])
+    calibrated = with_cameras(judge, {"far": (score + 1e15,), "near": (score + 1.0,)}, 0.5)
+    assert calibrated.manifest.early_exit is not None
+    passes: list[int] = []
+    hook = extractor.register_forward_pre_hook(lambda _, views: passes.append(len(views[0])))
+    found = calibrated.score(picture * 3, cameras=["far", "near", "far"])
+    hook.remove()
+    first, beside, last = found.views.tolist()
+    assert first == last < beside == 16
+    assert found.defect.tolist() == [False, False, False]
+    assert len(passes) <= 1 + len(calibrated.manifest.early_exit.steps) + local

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from scorer.detector import Detector, Extractor, ParityError, check_parity, parity_pictures
 
-from .conftest import make_detector
+from .conftest import make_detector, with_cameras
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +103,14 @@ def test_other_pictures_are_compared_too(judge: Detector, pictures: list[NDArray
     scores[-1] *= 2
     with pytest.raises(ParityError, match=f"picture {len(every)} "):
         check_parity(judge, Told(scores), pictures)
+
+
+def test_another_verdict_by_the_threshold_of_a_camera_is_refused_too(judge: Detector) -> None:
+    scores = scores_times(judge, 1.0)
+    edge, above = float(scores[4]), float(scores.max()) + 1.0
+    of_cameras = with_cameras(judge, {"oven-1": (edge,), "oven-2": (above,)}, 0.5)
+    assert of_cameras.manifest.threshold == above
+    assert check_parity(of_cameras, Told(scores.copy())).difference == 0.0
+    scores[4] *= 1 + 1e-7
+    with pytest.raises(ParityError, match=f"picture 5 .* another verdict: .*, threshold {edge:.9g}"):
+        check_parity(of_cameras, Told(scores))
