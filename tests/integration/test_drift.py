@@ -23,7 +23,7 @@ from infra.store.positions import claim
 from infra.store.results import VerdictRow, write_batch
 from infra.store.tables import AlertState, DriftCause, DriftKind, ensure_day_partitions, verdicts
 from scorer.__main__ import drift_app
-from scorer.detector import MANIFEST_FILE
+from scorer.detector import MANIFEST_FILE, calibrate, calibrate_cameras
 from scorer.drift import LOOK_EVERY_S, DriftAlarm
 from scorer.drift_report import drift_report
 from trainer.fit import FittedModel
@@ -48,15 +48,17 @@ class Plant:
 
     def new_model(self, calibration: int = 150, quality: bool = True) -> RegisteredModel:
         """A model with a calibration of its own; its scores are standard normal."""
-        folder = self.models / f"{len(list(self.models.iterdir()))}"
-        folder.mkdir()
         scores = np.sort(self.rng.normal(size=calibration))
         pictures = (np.array(SHARP) + self.rng.normal(size=(calibration, 3))).tolist() if quality else []
         changes = {"calibration_scores": scores.tolist(), "calibration_quality": pictures, "false_alarm_rate": 0.02}
         changes["threshold"] = float(scores[-int((calibration + 1) * 0.02)])
-        manifest = self.manifest | changes
-        (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
         self.threshold = float(changes["threshold"])
+        return self.write_model(**changes)
+
+    def write_model(self, **changes: Any) -> RegisteredModel:
+        folder = self.models / f"{len(list(self.models.iterdir()))}"
+        folder.mkdir()
+        (folder / MANIFEST_FILE).write_text(json.dumps(self.manifest | changes))
         return register_in_force(self.database, replace(MODEL, folder=str(folder)))
 
     def parts(self, count: int, model: RegisteredModel, **how: Any) -> None:
@@ -444,3 +446,30 @@ def test_a_scorer_measures_pictures_and_looks_for_drift(
 
 def served(worker: Any) -> str:
     return generate_latest(worker.watch.metrics.registry).decode()
+
+
+def test_a_camera_with_a_calibration_of_its_own_is_compared_with_that(plant: Plant) -> None:
+    """Its scores lie higher than the other camera's, and its pictures are sharper: that is how it was at calibration."""
+    cameras = ["cam"] * 150 + ["other"] * 300
+    scores = plant.rng.normal(size=450) + 2.0 * (np.arange(450) < 150)
+    quality = np.array(SHARP) + plant.rng.normal(size=(450, 3)) - 5.0 * (np.arange(450) >= 150)[:, None]
+    own = calibrate_cameras(scores.tolist(), cameras, 0.02)
+    model = plant.write_model(
+        calibration_scores=scores.tolist(),
+        calibration_quality=quality.tolist(),
+        calibration_cameras=cameras,
+        false_alarm_rate=0.02,
+        threshold=calibrate(scores, 0.02).threshold,
+        camera_thresholds={camera: made.threshold for camera, made in own.items()},
+    )
+    plant.threshold = own["cam"].threshold
+    plant.parts(450, model, shift=2.0)
+    plant.look()
+    quality_line, score_line = drift_report(plant.database)
+    assert (quality_line.alarm, score_line.alarm, score_line.n) == (False, False, 450)
+    assert (quality_line.compared_with, score_line.compared_with) == ("own calibration", "own calibration")
+    assert score_line.psi is not None
+    assert score_line.psi < 0.25
+    plant.parts(200, model, shift=0.0)
+    plant.look(times=2)
+    assert drift_report(plant.database)[1].alarm

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import torch
+from typer.testing import CliRunner
 
 import trainer.life.refit
 from infra.children import differline
@@ -24,9 +26,14 @@ from infra.store.models import RegisteredModel, models_in_force
 from infra.store.promotions import list_models, model_row
 from infra.store.schema import prepare_days
 from infra.store.tables import ModelState
-from scorer.detector import load_artifact, read_manifest
+from scorer.detector import calibrate, load_artifact, read_manifest
+from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
+from trainer.images import PictureSet
+from trainer.life.challenge import challenge
+from trainer.life.commands import models_app
 from trainer.life.refit import Order, Workshop
+from trainer.life.released import ArchivedPicture
 
 from ..small_model import PRODUCT, SMALL
 from .curated import OPEN, REJECTED, keep, new_workshop, on_record, release
@@ -115,8 +122,10 @@ def test_frames_in_quarantine_and_releases_by_a_rule_are_said(
 def test_names_from_outside_are_text_in_the_report(workshop: Workshop) -> None:
     kept(workshop, 16, camera="<script>alert(1)</script> | [x](y)")
     _, report = workshop.refit(ORDER)
-    (row,) = [line for line in report.splitlines() if "script" in line]
-    assert row == "| \\<script\\>alert\\(1\\)\\</script\\> \\| \\[x\\]\\(y\\) | 16 |"
+    learned, judged = [line for line in report.splitlines() if "script" in line]
+    name = "| \\<script\\>alert\\(1\\)\\</script\\> \\| \\[x\\]\\(y\\) |"
+    assert learned == f"{name} 16 |"
+    assert judged.startswith(f"{name} 4 | its own threshold")
 
 
 def test_sixteen_pictures_are_enough_and_what_they_can_promise_is_said(database: sa.Engine, workshop: Workshop) -> None:
@@ -287,3 +296,44 @@ def test_the_report_tells_why(workshop: Workshop) -> None:
     kept(workshop, 16)
     _, report = workshop.refit(ORDER)
     assert re.search(r"^Why now: there is no model yet\.$", report, re.MULTILINE)
+
+
+def test_cameras_with_enough_calibration_frames_have_thresholds_of_their_own(
+    database: sa.Engine, workshop: Workshop, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a folder, and those of a camera with too few, count for the threshold of all alone."""
+    camera_of = {}
+    for first, count, camera in ((100, 30, "oven-1"), (200, 25, "oven-2"), (300, 4, "oven-3"), (400, 6, None)):
+        camera_of |= dict.fromkeys(kept(workshop, count, first, camera=camera), camera)
+    defects = [keep(workshop.archive, 600 + number, scratched=True) for number in range(3)]
+    release(database, defects, decision=REJECTED, challenge=True, camera="oven-1")
+    model, report = workshop.refit(ORDER)
+    manifest = read_manifest(Path(model.folder))
+    assert manifest.calibration_cameras == tuple(camera_of[sha256] for sha256 in manifest.calibration_sha256)
+    counted = Counter(manifest.calibration_cameras)
+    assert counted["oven-1"] >= 4 <= counted["oven-2"]
+    assert counted["oven-3"] < 4
+    assert set(manifest.camera_thresholds) == {"oven-1", "oven-2"}
+    for camera, threshold in manifest.camera_thresholds.items():
+        of = zip(manifest.calibration_scores, manifest.calibration_cameras, strict=True)
+        assert threshold == calibrate([score for score, own in of if own == camera], 0.2).threshold
+    assert model.threshold == calibrate(manifest.calibration_scores, 0.2).threshold
+    (said,) = [line for line in report.splitlines() if line.startswith("| oven\\-1 |") and "own" in line]
+    assert f"| {counted['oven-1']} | its own threshold, {manifest.camera_thresholds['oven-1']:.4g}; with 95 %" in said
+    assert "each of them. A camera with enough held-out pictures is judged by its own" in report
+    assert "3 of 3 challenge parts found" in report
+    for name in ("data_dir", "database_url", "redis_url"):
+        monkeypatch.setenv(f"DIFFERLINE_{name.upper()}", str(getattr(settings, name)))
+    shown = CliRunner().invoke(models_app, ["show", "--product", PRODUCT, "--version", "1"])
+    assert shown.exit_code == 0, shown.output
+    assert f"its own threshold, {manifest.camera_thresholds['oven-2']:.4g}" in shown.output
+
+
+def test_challenge_parts_are_judged_by_the_threshold_of_their_camera(fitted: FittedModel, workshop: Workshop) -> None:
+    shas = [keep(workshop.archive, 600 + number) for number in range(40)]
+    cameras = ["strict", "lax"] * 20
+    parts = [
+        ArchivedPicture(workshop.archive, sha256, 10**6, None, of) for sha256, of in zip(shas, cameras, strict=True)
+    ]
+    judge = with_cameras(fitted.detector, {"strict": [-1e6], "lax": [1e6]}, 0.5)
+    assert challenge(judge, PictureSet(tuple(parts))).found.tolist() == [True, False] * 20

@@ -3,7 +3,7 @@
 import csv
 import threading
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from infra.store.promotions import ModelRow, model_row, promotions_of, set_shado
 from infra.store.schema import prepare_days
 from infra.store.second_verdicts import changed_verdicts, seen_by
 from infra.store.tables import SecondSource, VerdictState, second_verdicts, verdicts
+from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
 from trainer.life.commands import models_app, replay_app
 from trainer.life.promotion import examine
@@ -255,3 +256,20 @@ def test_one_candidate_at_most_is_in_shadow(database: sa.Engine, candidate: Mode
     assert shadows() == [3]
     set_shadow(database, PRODUCT, None, "m.weber")
     assert shadows() == []
+
+
+def test_a_replay_judges_each_camera_by_its_own_calibration(
+    database: sa.Engine, workshop: Workshop, fitted: FittedModel, put_in_force: PutInForce
+) -> None:
+    in_force = put_in_force()
+    pictures = [keep(workshop.archive, 100 + number) for number in range(4)]
+    on_record(database, in_force.id, pictures[:2], camera="oven-1")
+    on_record(database, in_force.id, pictures[2:], camera="oven-2")
+    strict = with_cameras(fitted.detector, {"oven-1": [-1e6], "oven-2": [1e6]}, 0.5)
+    register_candidate(database, save(workshop.models_folder, replace(fitted, detector=strict), "test"))
+    assert replay(workshop, model_row(database, PRODUCT, 2), *DAY).scored == 4
+    second = second_verdicts.c
+    query = sa.select(second.camera, second.state, second.threshold, second.p_value).order_by(second.camera)
+    with database.connect() as connection:
+        found = [tuple(row) for row in connection.execute(query)]
+    assert found == [("oven-1", "DEFECT", -1e6, 0.5)] * 2 + [("oven-2", "GOOD", 1e6, 1.0)] * 2

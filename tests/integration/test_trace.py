@@ -23,7 +23,9 @@ from infra.store.promotions import rollback
 from infra.store.results import DeadLetterRow, VerdictRow, write_batch
 from infra.store.tables import alerts, audit_log
 from infra.store.traces import read_trace
+from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
+from trainer.register import register
 
 from .rows import FIRST, MODEL, NOON, batch, dead, judged, unjudged
 
@@ -440,3 +442,15 @@ def test_a_frame_and_its_alerts_are_found_by_index(traced: Traced) -> None:
         assert "frame_id" in plans[table].partition("Index Cond")[2]
         assert "Seq Scan" not in plans[table]
     assert "subject" in plans["audit_log"].partition("Index Cond")[2]
+
+
+def test_a_camera_with_a_threshold_of_its_own_is_said(traced: Traced, settings: Settings, fitted: FittedModel) -> None:
+    detector = with_cameras(fitted.detector, {"cam": [1.5], "other": [9.0, 9.5]}, 0.5)
+    model = register(traced.database, Path(settings.models_folder), replace(fitted, detector=detector), "test")
+    traced.write(defect(model))
+    asked, own = of_label(traced.text("frame"), "false alarms").splitlines()
+    assert asked.endswith("threshold 9")
+    assert own == "cam has a threshold of its own, 1.5, by 1 of these frames"
+    (found,) = traced.json("frame")["verdicts"]
+    assert found["model"]["camera_thresholds"] == {"cam": 1.5, "other": 9.5}
+    assert found["model"]["calibration_cameras"] == ["cam", "other", "other"]

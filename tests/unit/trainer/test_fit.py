@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from infra.errors import TrainingSetError
 from infra.pictures import encode_png
-from scorer.detector import Extractor, load_artifact
+from scorer.detector import Extractor, calibrate, load_artifact
 from trainer.fit import BLOCKS_TOGETHER, FittedModel, fit, fit_together, split
 from trainer.images import DrawnPicture, PictureSet, drawn_pictures
 from trainer.presets import Preset
@@ -196,3 +197,33 @@ def test_one_flow_of_several_products_has_a_threshold_for_each(
 def test_a_picture_of_two_products_is_refused(pictures: PictureSet, tiny: Preset, extractor: Extractor) -> None:
     with pytest.raises(TrainingSetError, match="is of part and of other"):
         fit_together({"part": pictures, "other": pictures.subset(range(16))}, tiny, extractor, false_alarm_rate=0.2)
+
+
+def test_a_camera_with_enough_calibration_pictures_has_a_threshold_of_its_own(
+    tiny: Preset, extractor: Extractor, part, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    """Of 34 pictures seven are held out: four of camera a, just enough for 0.2, two of b, and one of no known camera."""
+    cameras = ["a"] * 20 + ["b"] * 9 + [None] * 5
+    loaded = [part(index) for index in range(len(cameras))]
+    pictures = PictureSet(tuple(DrawnPicture(each, None, of) for each, of in zip(loaded, cameras, strict=True)))
+    camera_of = {picture.sha256: picture.camera for picture in pictures.pictures}
+    seed = next(seed for seed in range(100) if held_out_of(pictures, seed) == {"a": 4, "b": 2, None: 1})
+    model = fit(pictures, "part", tiny, extractor, false_alarm_rate=0.2, seed=seed)
+    manifest = model.detector.manifest
+    assert manifest.calibration_cameras == tuple(camera_of[sha256] for sha256 in manifest.calibration_sha256)
+    own = [
+        score for score, of in zip(manifest.calibration_scores, manifest.calibration_cameras, strict=True) if of == "a"
+    ]
+    assert manifest.camera_thresholds == {"a": max(own)}
+    assert manifest.threshold == model.report.threshold == calibrate(manifest.calibration_scores, 0.2).threshold
+    model.save(tmp_path / "v1")
+    assert load_artifact(tmp_path / "v1", extractor=extractor).manifest.camera_thresholds == manifest.camera_thresholds
+
+
+def held_out_of(pictures: PictureSet, seed: int) -> Counter[str | None]:
+    return Counter(split(pictures, 0.2, seed)[1].cameras)
+
+
+def test_pictures_of_no_known_camera_leave_the_manifest_without_cameras(fitted: FittedModel) -> None:
+    manifest = fitted.detector.manifest
+    assert (manifest.calibration_cameras, manifest.camera_thresholds) == ((), {})

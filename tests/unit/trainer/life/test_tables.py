@@ -2,7 +2,9 @@ from datetime import UTC, datetime
 
 from infra.store.second_verdicts import ChangedVerdict
 from infra.store.tables import FrameDecision, SecondSource, VerdictState
-from trainer.life.tables import changed_table
+from scorer.detector import Extractor
+from tests.unit.scorer.detector.conftest import make_detector
+from trainer.life.tables import cameras_table, changed_table
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 GOOD, DEFECT = VerdictState.GOOD, VerdictState.DEFECT
@@ -28,3 +30,17 @@ def test_parts_that_would_be_rejected_come_first_and_how_many_are_left_out_is_sa
     assert "61 verdicts differ, 60 of them would be rejected now; 50 are shown" in table
     assert "let go" not in table
     assert changed_table([]) == "no verdict differs"
+
+
+def test_by_which_threshold_each_camera_is_judged_and_why(extractor: Extractor) -> None:
+    plain = make_detector(extractor).manifest.model_copy(update={"false_alarm_rate": 0.2})
+    assert cameras_table(plain) is None
+    cameras = ("oven-2\x1b[2J", *["oven-1"] * 4, None)
+    changes = {"calibration_scores": (9.0, 1.0, 2.0, 3.0, 4.0, 5.0), "calibration_cameras": cameras}
+    table = cameras_table(plain.model_copy(update=changes))
+    assert table is not None
+    (first,) = [line for line in table.splitlines() if "oven-1" in line]
+    (second,) = [line for line in table.splitlines() if "oven-2" in line]
+    assert "its own threshold, 4; with 95 % confidence the true rate is below 52.713%" in first
+    assert "the threshold of all cameras: 20.000% needs 4" in second
+    assert "\x1b" not in table
