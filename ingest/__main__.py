@@ -88,6 +88,9 @@ def simulate(
         int, typer.Option("--seed", help="Chooses the sequence of pictures; the same seed repeats it.")
     ] = 0,
     defect_rate: Annotated[float, typer.Option("--defect-rate", help="Chance of a defect, from 0 to 1.")] = 0.1,
+    lamp: Annotated[
+        float, typer.Option("--lamp", min=0.1, max=2.0, help="How bright the light above the belt is; 1: as usual.")
+    ] = 1.0,
     job: JobOption = None,
     to_folder: Annotated[
         Path | None,
@@ -112,7 +115,7 @@ def simulate(
     _check_fps(fps)
     if not 0 <= defect_rate <= 1:
         raise SettingsError(f"--defect-rate must lie between 0 and 1, not {defect_rate}")
-    source = SimulatedCamera(product, seed=seed, defect_rate=defect_rate, frames=frames, job_id=job)
+    source = SimulatedCamera(product, seed=seed, defect_rate=defect_rate, frames=frames, job_id=job, lamp=lamp)
     with _stop_on_signal() as stop:
         if to_folder is not None:
             _write(source, to_folder, frames, defect_rate, stop)

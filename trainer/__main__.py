@@ -200,6 +200,12 @@ def guarantee(
         list[Path] | None,
         typer.Option(help="CSV of file and group, one for each DIR: which pictures show one part, or are of one run."),
     ] = None,
+    cameras: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="CSV of file and camera, one for each DIR: thresholds of all cameras and of each are compared."
+        ),
+    ] = None,
     splits: Annotated[int, typer.Option(min=1, help="Random splits into calibration and test.")] = 200,
     rates: Annotated[str, typer.Option(metavar="RATE,...", help="False-alarm rates.")] = "0.1,0.05,0.01",
     fits: Annotated[int, typer.Option(min=1, max=100, help="Detectors to fit; the splits are shared out.")] = 4,
@@ -237,17 +243,16 @@ def guarantee(
     chosen = reduced(choose_preset(preset), views, training_views)
     if mixed and not groups:
         raise SettingsError("--mixed needs --groups: which pictures show the same part?")
-    of_groups = list(groups) if groups else [None] * len(folders)
-    if len(of_groups) != len(folders):
-        raise SettingsError(f"{len(of_groups)} files of groups for {len(folders)} folders: name one for each, or none")
+    of_groups = _one_for_each(folders, groups, "groups")
+    of_cameras = _one_for_each(folders, cameras, "cameras")
     order = GuaranteeOrder(_rates(rates), splits, fits, learned=learned, seed=seed, mixed=mixed)
     (extractor,), device = extractors_and_device(settings)
     store = ArrayStore(settings.data_dir.resolve() / "evaluations" / extractor.sha256[:16])
     with progress_shown() as progress:
         bench = Bench(chosen, extractor, device, store, progress)
         sets = [
-            read_good(folder, file, settings.max_pixels, progress)
-            for folder, file in zip(folders, of_groups, strict=True)
+            read_good(folder, named, settings.max_pixels, progress, cameras=seen_by)
+            for folder, named, seen_by in zip(folders, of_groups, of_cameras, strict=True)
         ]
         report = bench.report(sets, order)
     typer.echo(report.model_dump_json(indent=2) if as_json else guarantee_markdown(report), nl=as_json)
@@ -333,6 +338,16 @@ def bench(
     if out is not None:
         out.write_text(report.as_markdown())
     typer.echo(report.as_json() if as_json else report.as_markdown(), nl=as_json)
+
+
+def _one_for_each(folders: list[Path], files: list[Path] | None, what: str) -> list[Path | None]:
+    from infra.errors import SettingsError
+
+    if not files:
+        return [None] * len(folders)
+    if len(files) != len(folders):
+        raise SettingsError(f"{len(files)} files of {what} for {len(folders)} folders: name one for each, or none")
+    return [*files]
 
 
 def _rates(text: str) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Which pictures show the same part, or are of the same run: read from a CSV."""
+"""Which pictures show the same part, or are of the same run or camera: read from a CSV."""
 
 import csv
 from collections import Counter
@@ -29,20 +29,28 @@ def read_groups(file: Path, folder: Path, pictures: Sequence[StoredPicture]) -> 
     Raises:
         TrainingSetError: No such file, a picture without a group, equal pictures in two groups, or fewer than 10 groups.
     """
-    named = read_names(file)
-    numbers = {name: number for number, name in enumerate(sorted(set(named.values())))}
-    called = Counter(picture.path.name for picture in pictures)
-    groups = np.zeros(len(pictures), dtype=np.int64)
-    for index, picture in enumerate(pictures):
-        inside, name = picture.path.relative_to(folder).as_posix(), picture.path.name
-        if inside not in named and called[name] > 1:
-            raise TrainingSetError(f"{file}: several pictures are called {name}; name them by their path")
-        group = named.get(inside, named.get(name))
-        if group is None:
-            raise TrainingSetError(f"{file} has no group for {inside}")
-        groups[index] = numbers[group]
+    names = _names_of(file, folder, pictures, "group")
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    groups = np.array([numbers[name] for name in names], dtype=np.int64)
     _require_sound(pictures, groups, file)
     return groups
+
+
+def read_cameras(file: Path, folder: Path, pictures: Sequence[StoredPicture]) -> NDArray[np.str_]:
+    """Read the camera of each picture.
+
+    Args:
+        file: CSV with a header and two columns, file and camera; a file is named by itself or by its path in `folder`.
+        folder: Where the pictures lie.
+        pictures: N pictures.
+
+    Returns:
+        (N,) names.
+
+    Raises:
+        TrainingSetError: No such file, or a picture without a camera.
+    """
+    return np.array(_names_of(file, folder, pictures, "camera"))
 
 
 def with_runs(pictures: PictureSet, file: Path, folder: Path) -> PictureSet:
@@ -86,6 +94,21 @@ def read_names(file: Path) -> dict[str, str]:
         if named.setdefault(row[0], row[1]) != row[1]:
             raise TrainingSetError(f"{file}: {row[0]} is in two groups")
     return named
+
+
+def _names_of(file: Path, folder: Path, pictures: Sequence[StoredPicture], what: str) -> list[str]:
+    named = read_names(file)
+    called = Counter(picture.path.name for picture in pictures)
+    names = []
+    for picture in pictures:
+        inside, name = picture.path.relative_to(folder).as_posix(), picture.path.name
+        if inside not in named and called[name] > 1:
+            raise TrainingSetError(f"{file}: several pictures are called {name}; name them by their path")
+        found = named.get(inside, named.get(name))
+        if found is None:
+            raise TrainingSetError(f"{file} has no {what} for {inside}")
+        names.append(found)
+    return names
 
 
 def _require_sound(pictures: Sequence[StoredPicture], groups: NDArray[np.int64], file: Path) -> None:

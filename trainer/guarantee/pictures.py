@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from infra.errors import TrainingSetError
 from trainer.evaluate import GOOD
-from trainer.groups import read_groups
+from trainer.groups import read_cameras, read_groups
 from trainer.images import MAX_PIXELS, PictureSet, SkippedPicture, StoredPicture, read_folder, require_enough
 from trainer.progress import Progress, silent
 
@@ -45,15 +45,22 @@ class GoodPictures:
         name: What to call them.
         pictures: No two with the same bytes.
         groups: (N,) int64, which part or run a picture is of; None where that is not known.
+        cameras: (N,) names of cameras; None where they are not known.
     """
 
     name: str
     pictures: PictureSet
     groups: NDArray[np.int64] | None = None
+    cameras: NDArray[np.str_] | None = None
 
 
 def read_good(
-    folder: Path, groups: Path | None = None, max_pixels: int = MAX_PIXELS, progress: Progress = silent
+    folder: Path,
+    groups: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = silent,
+    *,
+    cameras: Path | None = None,
 ) -> GoodPictures:
     """Read the pictures in the folders called `good` below a folder: `train/good` and `test/good`, or those of several runs.
 
@@ -62,9 +69,10 @@ def read_good(
         groups: CSV of file and group, as of `evaluate --groups`.
         max_pixels: Largest width x height that is decoded.
         progress: Told how far it is.
+        cameras: CSV of file and camera.
 
     Raises:
-        TrainingSetError: No folder of that name, too few pictures, or groups that do not fit them.
+        TrainingSetError: No folder of that name, too few pictures, or groups or cameras that do not fit them.
     """
     folders = sorted(path for path in folder.rglob(GOOD) if path.is_dir() and path.parent.name != "ground_truth")
     if not folders:
@@ -72,16 +80,18 @@ def read_good(
     pictures: dict[str, StoredPicture] = {}
     skipped: list[SkippedPicture] = []
     for each in folders:
-        found = read_folder(each, max_pixels, progress)
-        skipped += found.skipped
-        for picture in _stored(found):
+        here = read_folder(each, max_pixels, progress)
+        skipped += here.skipped
+        for picture in _stored(here):
             first = pictures.setdefault(picture.sha256, picture)
             if first.path != picture.path:
                 skipped.append(SkippedPicture(picture.path, f"the same bytes as {first.path}"))
     good = PictureSet(tuple(pictures.values()), tuple(skipped))
     require_enough(good, str(folder))
-    numbers = None if groups is None else read_groups(groups, folder, list(pictures.values()))
-    return GoodPictures(folder.resolve().name, good, numbers)
+    found = list(pictures.values())
+    numbers = None if groups is None else read_groups(groups, folder, found)
+    names = None if cameras is None else read_cameras(cameras, folder, found)
+    return GoodPictures(folder.resolve().name, good, numbers, names)
 
 
 def learned_from(good: GoodPictures, order: GuaranteeOrder, number: int) -> NDArray[np.bool_]:

@@ -117,9 +117,9 @@ def measure(
     for number, (scored, numbers) in enumerate(zip(fits, np.array_split(np.arange(splits), len(fits)), strict=True)):
         rng = np.random.default_rng([seed, number, 9])
         for way in ways:
-            halves = [_halves(scored, way, rng) for _ in numbers]
+            dealt = [halves(scored, way, rng) for _ in numbers]
             for rate in rates:
-                found = [trial(calibration, test, way, rate, rng) for calibration, test in halves]
+                found = [trial(calibration, test, way, rate, rng) for calibration, test in dealt]
                 trials.setdefault((rate, way), []).append(found)
     rng = np.random.default_rng([seed, 11])
     for rate in rates if mixed else ():
@@ -149,6 +149,22 @@ def expected(line: Line, rate: float, tested: int) -> Expected:
     return _expected(line.units, line.above, tested, max(rate, line.possible))
 
 
+def halves(scored: Scored, way: Way, rng: np.random.Generator) -> tuple[Scored, Scored]:
+    """Deal pictures, or whole groups, into two hands of equal number."""
+    if way is Way.PICTURES:
+        first, second = np.array_split(rng.permutation(len(scored.scores)), 2)
+        return scored.subset(first), scored.subset(second)
+    groups = scored.known_groups()
+    names = rng.permutation(np.unique(groups))
+    of_first = np.isin(groups, names[: len(names) // 2])
+    return scored.subset(np.flatnonzero(of_first)), scored.subset(np.flatnonzero(~of_first))
+
+
+def standard_error(of_fits: Sequence[float]) -> float | None:
+    """Standard error of the mean of the fits, from their spread; None for one fit."""
+    return float(np.std(of_fits, ddof=1) / math.sqrt(len(of_fits))) if len(of_fits) > 1 else None
+
+
 @lru_cache(maxsize=4096)
 def _expected(units: int, above: int, tested: int, bound: float) -> Expected:
     beta = (above, units + 1 - above)
@@ -160,17 +176,6 @@ def _expected(units: int, above: int, tested: int, bound: float) -> Expected:
         exceeding=float(alarms.sf(math.floor(bound * tested + 1e-9))),
         true_rate=float(stats.beta.ppf(CONFIDENCE, *beta)),
     )
-
-
-def _halves(scored: Scored, way: Way, rng: np.random.Generator) -> tuple[Scored, Scored]:
-    """Deal pictures, or whole groups, into two hands of equal number."""
-    if way is Way.PICTURES:
-        first, second = np.array_split(rng.permutation(len(scored.scores)), 2)
-        return scored.subset(first), scored.subset(second)
-    groups = scored.known_groups()
-    names = rng.permutation(np.unique(groups))
-    of_first = np.isin(groups, names[: len(names) // 2])
-    return scored.subset(np.flatnonzero(of_first)), scored.subset(np.flatnonzero(~of_first))
 
 
 def _row(way: Way, rate: float, fits: Sequence[Sequence[Trial]]) -> Row:
@@ -190,7 +195,7 @@ def _row(way: Way, rate: float, fits: Sequence[Sequence[Trial]]) -> Row:
         units=fmean([each.line.units for each in trials]),
         promised=promised,
         means={share: fmean([each.rates[share] for each in trials]) for share in trials[0].rates},
-        standard_error=float(np.std(of_fits, ddof=1) / math.sqrt(len(fits))) if len(fits) > 1 else None,
+        standard_error=standard_error(of_fits),
         low=float(low),
         high=float(high),
         exceeding=float((measured > bounds + 1e-9).mean()),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from infra.errors import TrainingSetError
 from scorer.detector import Extractor
 from trainer.choice import fit_parts
+from trainer.guarantee.cameras import CameraRow, measure_cameras
 from trainer.guarantee.pictures import GoodPictures, GuaranteeOrder, learned_from, mixed_with
 from trainer.guarantee.rates import Row, measure
 from trainer.guarantee.thresholds import Scored
@@ -32,6 +33,7 @@ class Measured(BaseModel):
         learned: Pictures that a fit learned from, on average.
         skipped: Files that were not used, with the reason.
         rows: One for each rate and each way to split and calibrate.
+        cameras: One for each rate and camera, where cameras are known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +44,7 @@ class Measured(BaseModel):
     learned: float
     skipped: dict[str, str]
     rows: tuple[Row, ...]
+    cameras: tuple[CameraRow, ...] = ()
 
 
 class GuaranteeReport(BaseModel):
@@ -118,6 +121,7 @@ class Bench:
             learned=float(np.mean([len(good.pictures) - len(each.scores) for each in scored])),
             skipped={str(skipped.path): skipped.reason for skipped in good.pictures.skipped},
             rows=measure(scored, order.rates, order.splits, order.seed, mixed),
+            cameras=() if good.cameras is None else measure_cameras(scored, order.rates, order.splits, order.seed),
         )
 
     def _scored(self, good: GoodPictures, order: GuaranteeOrder) -> Iterator[Scored]:
@@ -125,8 +129,9 @@ class Bench:
             self.progress(Stage.TRIALS, number, order.fits, good.name)
             learned = learned_from(good, order, number)
             others = np.flatnonzero(~learned)
-            scores = self._scores(good.pictures, learned, order.seed + number)
-            yield Scored(scores, None if good.groups is None else good.groups[others])
+            scores = np.full(len(learned), np.nan)
+            scores[others] = self._scores(good.pictures, learned, order.seed + number)
+            yield Scored(scores, good.groups, good.cameras).subset(others)
         self.progress(Stage.TRIALS, order.fits, order.fits, good.name)
 
     def _mixed(self, good: GoodPictures, order: GuaranteeOrder) -> Iterator[tuple[Scored, Scored]]:

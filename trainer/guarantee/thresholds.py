@@ -52,14 +52,20 @@ class Scored:
     Attributes:
         scores: (N,) float64, all finite.
         groups: (N,) int64, the part or run that a picture is of; None where that is not known.
+        cameras: (N,) names of cameras; None where they are not known.
     """
 
     scores: NDArray[np.float64]
     groups: NDArray[np.int64] | None = None
+    cameras: NDArray[np.str_] | None = None
 
     def subset(self, places: NDArray[np.int64]) -> "Scored":
         """Those at `places`."""
-        return Scored(self.scores[places], None if self.groups is None else self.groups[places])
+        return Scored(
+            self.scores[places],
+            None if self.groups is None else self.groups[places],
+            None if self.cameras is None else self.cameras[places],
+        )
 
     def known_groups(self) -> NDArray[np.int64]:
         """The groups.
@@ -70,6 +76,16 @@ class Scored:
         if self.groups is None:
             raise TrainingSetError("no groups: which pictures show the same part is not known")
         return self.groups
+
+    def known_cameras(self) -> NDArray[np.str_]:
+        """The cameras.
+
+        Raises:
+            TrainingSetError: There are none.
+        """
+        if self.cameras is None:
+            raise TrainingSetError("no cameras: which picture came from which is not known")
+        return self.cameras
 
 
 class Line(NamedTuple):

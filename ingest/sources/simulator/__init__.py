@@ -30,6 +30,7 @@ class SimulatedCamera:
         defect_rate: float = 0.1,
         frames: int | None = None,
         job_id: str | None = None,
+        lamp: float = 1.0,
         clock: Clock = utc_now,
     ) -> None:
         """Put a camera over the belt.
@@ -40,6 +41,7 @@ class SimulatedCamera:
             defect_rate: Chance that a part has a defect, in [0, 1].
             frames: How many pictures; None: without end.
             job_id: Job or order of all pictures.
+            lamp: How bright the light above is; 1: as usual.
             clock: Source of `captured_at`.
         """
         self._product = product
@@ -47,6 +49,7 @@ class SimulatedCamera:
         self._defect_rate = defect_rate
         self._frames = frames
         self._job_id = job_id
+        self._lamp = lamp
         self._clock = clock
 
     def __iter__(self) -> Iterator[CapturedPicture]:
@@ -73,4 +76,4 @@ class SimulatedCamera:
         scene = place(self._product, stream(self._seed, index, "part", self._product))
         if truth != GOOD:
             draw_defect(truth, self._product, scene, stream(self._seed, index, "defect", self._product))
-        return expose(scene, index, stream(self._seed, index, "camera", self._product))
+        return expose(scene, index, stream(self._seed, index, "camera", self._product), self._lamp)

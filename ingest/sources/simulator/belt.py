@@ -16,7 +16,7 @@ _METAL = 118.0  # grey values of both under full light
 _BELT = 50.0
 
 
-def expose(scene: Scene, index: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def expose(scene: Scene, index: int, rng: np.random.Generator, lamp: float = 1.0) -> NDArray[np.uint8]:
     """Take the picture.
 
     Args:
@@ -24,11 +24,12 @@ def expose(scene: Scene, index: int, rng: np.random.Generator) -> NDArray[np.uin
         index: Which frame: the belt moves on by one step a frame.
         rng: Decides on light and noise. It is used in the same way whatever the scene holds, so that a defect changes the
             picture where it is and nowhere else.
+        lamp: How bright the light is; 1: as usual.
 
     Returns:
         (HEIGHT, WIDTH, 3) uint8, red first.
     """
-    light = _light(rng)
+    light = _light(rng) * np.float32(lamp)
     azimuth = rng.uniform(3.7, 4.0)  # from the upper left
     belt = _belt_below(index, rng) * light
     belt *= 1 - np.float32(0.55) * _shadow(scene.coverage)

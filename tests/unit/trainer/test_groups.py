@@ -5,8 +5,8 @@ import pytest
 
 from infra.errors import TrainingSetError
 from infra.pictures import encode_png
-from trainer.groups import with_runs
-from trainer.images import PictureSet, read_folder
+from trainer.groups import read_cameras, with_runs
+from trainer.images import PictureSet, StoredPicture, read_folder
 
 
 @pytest.fixture
@@ -38,3 +38,13 @@ def test_a_picture_that_nobody_named_is_one_clear_line(pictures: PictureSet, tmp
         with_runs(pictures, tmp_path / "none.csv", tmp_path / "good")
     with pytest.raises(TrainingSetError, match="two columns"):
         with_runs(pictures, named(tmp_path, "a/1.png"), tmp_path / "good")
+
+
+def test_every_picture_has_a_camera(pictures: PictureSet, tmp_path: Path) -> None:
+    stored = [picture for picture in pictures.pictures if isinstance(picture, StoredPicture)]
+    file = named(tmp_path, "a/1.png,one", "b/1.png,two", "2.png,one")
+    assert read_cameras(file, tmp_path / "good", stored).tolist() == ["one", "one", "two"]
+    with pytest.raises(TrainingSetError, match=r"has no camera for a/2\.png"):
+        read_cameras(named(tmp_path, "a/1.png,one", "b/1.png,two"), tmp_path / "good", stored)
+    with pytest.raises(TrainingSetError, match=r"several pictures are called 1\.png"):
+        read_cameras(named(tmp_path, "1.png,one", "2.png,one"), tmp_path / "good", stored)

@@ -11,8 +11,9 @@ from infra.errors import SettingsError, TrainingSetError
 from infra.pictures import RgbPicture, encode_png
 from scorer.detector import Extractor, calibrate
 from trainer.__main__ import guarantee_app
+from trainer.guarantee.cameras import measure_cameras
 from trainer.guarantee.pictures import GoodPictures, GuaranteeOrder, learned_from, mixed_with, read_good
-from trainer.guarantee.rates import Row, expected, measure, trial
+from trainer.guarantee.rates import Row, expected, halves, measure, trial
 from trainer.guarantee.run import Bench, GuaranteeReport, Measured
 from trainer.guarantee.table import guarantee_markdown, percent
 from trainer.guarantee.thresholds import PROMISED, Scored, Share, Way, line_of
@@ -226,6 +227,8 @@ def line(tmp_path_factory: pytest.TempPathFactory, part: Callable[[int], RgbPict
     bad.parent.mkdir(parents=True)
     bad.write_bytes(encode_png(part(99)))
     (folder / "runs.csv").write_text("\n".join(rows))
+    cameras = [f"{row.rpartition(',')[0]},oven-{number % 2 + 1}" for number, row in enumerate(rows[1:])]
+    (folder / "cameras.csv").write_text("\n".join(["file,camera", *cameras]))
     return folder
 
 
@@ -242,8 +245,11 @@ def test_good_pictures_of_all_runs_are_read_once(line: Path) -> None:
 def test_from_pictures_to_the_table(line: Path, tiny: Preset, extractor: Extractor, tmp_path: Path) -> None:
     bench = Bench(reduced(tiny, 1, 1), extractor, torch.device("cpu"), ArrayStore(tmp_path))
     order = GuaranteeOrder(rates=(0.1,), splits=3, fits=1, mixed=True)
-    good = read_good(line, line / "runs.csv")
+    good = read_good(line, line / "runs.csv", cameras=line / "cameras.csv")
     report = bench.report([good], order)
+    assert [row.camera for row in report.measured[0].cameras] == ["oven-1", "oven-2"]
+    assert {row.calibration for row in report.measured[0].cameras} == {6.0}
+    assert f"| {good.name} | oven-2 | 10 | 6 | 0 |" in guarantee_markdown(report)
     assert report.measured[0].learned == 24
     assert len(list(tmp_path.rglob("*.npy"))) == 2
     assert [row.way for row in report.measured[0].rows] == list(Way)
@@ -283,5 +289,48 @@ def test_mixing_needs_groups() -> None:
 
 
 def test_groups_are_named_for_each_folder_or_for_none() -> None:
-    with pytest.raises(SettingsError, match="1 files of groups for 2 folders"):
-        guarantee_app(["here", "there", "--groups", "parts.csv"], standalone_mode=False)
+    for what in ("groups", "cameras"):
+        with pytest.raises(SettingsError, match=f"1 files of {what} for 2 folders"):
+            guarantee_app(["here", "there", f"--{what}", "parts.csv"], standalone_mode=False)
+
+
+def two_cameras(rng: np.random.Generator) -> Scored:
+    """Camera b is a sixth of the pictures, and scores higher."""
+    cameras = np.repeat(["a", "b"], [500, 100])
+    return Scored(rng.normal(size=600) + 2.0 * (cameras == "b"), cameras=cameras)
+
+
+def test_false_alarms_by_camera_are_as_promised_by_its_own_threshold_alone() -> None:
+    fits = [two_cameras(np.random.default_rng(seed)) for seed in range(6)]
+    rows = {row.camera: row for row in measure_cameras(fits, [0.05], 300)}
+    assert {camera: row.own for camera, row in rows.items()} == {"a": 1.0, "b": 1.0}
+    assert rows["b"].by_all > 0.2
+    assert rows["a"].by_all < 0.02
+    for row in rows.values():
+        assert row.expected is not None
+        assert abs(row.measured - row.expected) < 0.02
+        assert row.expected <= 0.05
+        assert row.error is not None
+        assert row.error < 0.02
+
+
+def test_a_camera_with_too_few_pictures_is_judged_by_the_threshold_of_all() -> None:
+    fits = [two_cameras(np.random.default_rng(0))]
+    few = {row.camera: row for row in measure_cameras(fits, [0.01], 20)}["b"]
+    assert (few.own, few.expected, few.error) == (0.0, None, None)
+    assert few.measured == few.by_all > 0.05
+    assert few.calibration == pytest.approx(50, abs=8)
+    with pytest.raises(TrainingSetError, match="no cameras"):
+        measure_cameras([Scored(np.arange(20.0))], [0.1], 1)
+    with pytest.raises(TrainingSetError, match="no picture of camera c to test on"):
+        measure_cameras([Scored(np.arange(20.0), cameras=np.array(["a"] * 19 + ["c"]))], [0.1], 20)
+
+
+def test_the_cameras_of_a_split_stay_with_their_scores() -> None:
+    scored = two_cameras(np.random.default_rng(1))
+    groups = np.arange(600) // 10
+    dealt = halves(Scored(scored.scores, groups, scored.cameras), Way.GROUPS, np.random.default_rng(0))
+    for half in dealt:
+        assert half.groups is not None
+        assert ((half.known_cameras() == "b") == (half.groups >= 50)).all()
+    assert not set(dealt[0].known_groups()) & set(dealt[1].known_groups())

@@ -97,3 +97,9 @@ def test_good_parts_vary_but_little_and_lie_within_the_picture(family: str) -> N
     assert np.ptp(brightness) < 0.15 * brightness.mean()
     border = np.concatenate([pictures[:, :6].ravel(), pictures[:, -6:].ravel(), pictures[:, :, :6].ravel()])
     assert np.percentile(border, 99) < pictures.max() / 2, "the belt is dark, the part bright"
+
+
+def test_a_weaker_lamp_darkens_the_same_parts() -> None:
+    usual, dim = (SimulatedCamera("plate", seed=3, lamp=lamp).picture(0, GOOD).astype(float) for lamp in (1.0, 0.7))
+    assert dim.mean() / usual.mean() == pytest.approx(0.7, abs=0.02)
+    assert np.corrcoef(usual.ravel(), dim.ravel())[0, 1] > 0.95
