@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from infra.errors import TrainingSetError
 from scorer.detector import Calibration, calibrate, calibrate_cameras
 from trainer.guarantee.rates import halves, standard_error
 from trainer.guarantee.thresholds import Scored, Way
@@ -16,6 +15,8 @@ from trainer.guarantee.thresholds import Scored, Way
 
 class CameraRow(BaseModel):
     """All splits at one rate, at one camera. Fractions from 0 to 1; whole groups are split, where they are known.
+
+    A split that leaves no picture of the camera to test on is left out.
 
     Attributes:
         camera: Its name.
@@ -60,8 +61,11 @@ def measure_cameras(
         splits: How many splits in all.
         seed: Seed of the splits.
 
+    Returns:
+        By rate and camera; none of a camera that no split has pictures of to test on.
+
     Raises:
-        TrainingSetError: A split has no picture of a camera to test on.
+        TrainingSetError: The cameras are not known.
     """
     way = Way.PICTURES if fits[0].groups is None else Way.GROUPS
     trials: dict[tuple[float, str], list[list[_Trial]]] = {}
@@ -70,8 +74,9 @@ def measure_cameras(
         dealt = [halves(scored, way, rng) for _ in numbers]
         for rate in rates:
             for camera in np.unique(scored.known_cameras()).tolist():
-                found = [_trial(calibration, test, camera, rate) for calibration, test in dealt]
-                trials.setdefault((rate, camera), []).append(found)
+                found = [_trial(*sides, camera, rate) for sides in dealt if (sides[1].known_cameras() == camera).any()]
+                if found:
+                    trials.setdefault((rate, camera), []).append(found)
     return tuple(_row(rate, camera, found) for (rate, camera), found in trials.items())
 
 
@@ -80,8 +85,6 @@ def _trial(calibration: Scored, test: Scored, camera: str, rate: float) -> _Tria
     of_all = calibrate(calibration.scores, rate)
     own = calibrate_cameras(calibration.scores.tolist(), cameras.tolist(), rate).get(camera)
     tested = test.scores[test.known_cameras() == camera]
-    if not len(tested):
-        raise TrainingSetError(f"a split leaves no picture of camera {camera} to test on")
     by_all, measured = (_alarms(each, tested) for each in (of_all, own or of_all))
     return _Trial(int((cameras == camera).sum()), own, by_all, measured)
 

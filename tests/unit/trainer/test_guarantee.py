@@ -322,8 +322,13 @@ def test_a_camera_with_too_few_pictures_is_judged_by_the_threshold_of_all() -> N
     assert few.calibration == pytest.approx(50, abs=8)
     with pytest.raises(TrainingSetError, match="no cameras"):
         measure_cameras([Scored(np.arange(20.0))], [0.1], 1)
-    with pytest.raises(TrainingSetError, match="no picture of camera c to test on"):
-        measure_cameras([Scored(np.arange(20.0), cameras=np.array(["a"] * 19 + ["c"]))], [0.1], 20)
+
+
+def test_a_split_without_a_test_picture_of_a_camera_is_left_out() -> None:
+    lone = Scored(np.arange(20.0), cameras=np.array(["a"] * 19 + ["lone"]))  # the highest score
+    rows = {row.camera: row for row in measure_cameras([lone], [0.1], 20)}
+    assert (rows["lone"].calibration, rows["lone"].measured) == (0.0, 1.0)
+    assert set(rows) == {"a", "lone"}
 
 
 def test_the_cameras_of_a_split_stay_with_their_scores() -> None:
