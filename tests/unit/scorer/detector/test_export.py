@@ -26,7 +26,7 @@ from scorer.detector import export as export_module
 from scorer.detector.graphs import flow_graph
 from scorer.detector.scoring import negative_log_prior
 
-from .conftest import make_detector, with_local_model
+from .conftest import make_detector, with_cameras, with_local_model
 from .test_backend import tampered
 
 Run = dict[str, NDArray[np.float32]]
@@ -86,10 +86,12 @@ def test_the_files_name_no_folder_of_this_machine(exported: Path) -> None:
 
 
 def test_a_flow_alone_has_one_graph(tmp_path: Path) -> None:
-    detector = make_detector(load_extractor("bundled"))
+    detector = with_cameras(make_detector(load_extractor("bundled")), {"oven-1": [700.0], "oven-2": [1e6]}, 0.5)
     export_onnx(detector, tmp_path / "tile")
     assert {path.name for path in (tmp_path / "tile").iterdir()} == {SCORE_GRAPH, "manifest.json"}
-    assert json.loads((tmp_path / "tile" / "manifest.json").read_text())["fusion"] is None
+    manifest = json.loads((tmp_path / "tile" / "manifest.json").read_text())
+    assert manifest["fusion"] is None
+    assert (manifest["threshold"], manifest["camera_thresholds"]) == (1e6, {"oven-1": 700.0, "oven-2": 1e6})
 
 
 @pytest.mark.parametrize("part", ["score_graph", "upright_graph"])
