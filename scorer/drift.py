@@ -10,7 +10,7 @@ the light. Simulated frames count too.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from infra.clock import Clock
 from infra.store.drift import CameraTurn, DriftRow, SeenVerdict, camera_turn, model_folder
+from infra.store.drift_history import DriftMinute, minute_of
 from infra.store.tables import DriftCause, DriftKind, VerdictState
 from infra.store.verdicts import cameras
 from scorer.detector import CalibrationError, DetectorError, Manifest, read_manifest
@@ -136,6 +137,7 @@ class DriftAlarm:
                 book.add(verdict)
             if seen:
                 turn.save(book.rows(), seen[-1].cursor)
+                turn.keep_history(book.minutes(), self._clock())
         # Told once it is committed: what was rolled back has not happened.
         for row in book.rows():
             self._show(row)
@@ -151,6 +153,7 @@ class _Page:
 
     row: DriftRow
     series: DriftSeries
+    begins: bool = False  # the next part is the first of a new test
 
 
 class _Book:
@@ -165,6 +168,7 @@ class _Book:
         self._turn = turn
         self._calibrations = calibrations
         self._pages: dict[tuple[str, DriftKind], _Page] = {}
+        self._minutes: dict[tuple[str, DriftKind, datetime], DriftMinute] = {}
 
     def rows(self) -> list[DriftRow]:
         """Return the states that have moved on."""
@@ -172,6 +176,10 @@ class _Book:
             page.row.state = page.series.to_json()
             page.row.parts, page.row.wealth = page.series.parts, page.series.log10_wealth
         return [page.row for page in self._pages.values()]
+
+    def minutes(self) -> list[DriftMinute]:
+        """Return how the tests went by the minute of the bus's clock."""
+        return list(self._minutes.values())
 
     def add(self, verdict: SeenVerdict) -> None:
         """Test what one verdict shows."""
@@ -185,8 +193,32 @@ class _Book:
         if page is None or values is None:
             return
         page.series.add(verdict.part_id, values)
-        if page.row.alarmed_at is None and page.series.alarmed:
+        alarms = page.row.alarmed_at is None and page.series.alarmed
+        self._note(page, verdict, alarms)
+        if alarms:
             self._alarm(page, verdict)
+
+    def _note(self, page: _Page, verdict: SeenVerdict, alarms: bool) -> None:
+        """Go on with the minute that the part was received in."""
+        row, wealth = page.row, page.series.log10_wealth
+        key = row.product, row.kind, minute_of(verdict.received_at)
+        now = DriftMinute(
+            self._camera,
+            row.product,
+            row.kind,
+            row.model_id,
+            key[-1],
+            page.series.parts,
+            wealth,
+            wealth,
+            page.begins,
+            alarms,
+        )
+        if (before := self._minutes.get(key)) is not None:
+            now.highest = max(before.highest, wealth)
+            now.began, now.alarmed = before.began or now.began, before.alarmed or alarms
+        self._minutes[key] = now
+        page.begins = False
 
     def _page(self, verdict: SeenVerdict, kind: DriftKind) -> _Page | None:
         """Return what is open for this product, or go on with what is stored; a frame of another model begins anew."""
@@ -206,7 +238,7 @@ class _Book:
         manifest = self._calibrations.of(row.model_id)
         if row.kind is DriftKind.SCORE and manifest is None:
             return None
-        return _Page(row, DriftSeries(row.kind, self._seed(row), *_comparison(row, manifest)))
+        return _Page(row, DriftSeries(row.kind, self._seed(row), *_comparison(row, manifest)), begins=True)
 
     def _go_on(self, row: DriftRow) -> _Page | None:
         """Go on with a stored state; None where its calibration cannot be read: it waits, and these frames are not tested."""
@@ -216,11 +248,11 @@ class _Book:
         reference, limit = _comparison(row, manifest)
         blank = DriftRow(row.camera, row.product, row.kind, row.model_id, {}, 0, 0.0, None, None)
         if row.told:  # somebody knows: from here on, what is now is the usual
-            return _Page(blank, DriftSeries(row.kind, self._seed(row), (), limit))
+            return _Page(blank, DriftSeries(row.kind, self._seed(row), (), limit), begins=True)
         try:
             return _Page(row, DriftSeries(row.kind, self._seed(row), reference, limit, row.state))
         except CalibrationError:  # the manifest is another one than it was
-            return _Page(blank, DriftSeries(row.kind, self._seed(row), reference, limit))
+            return _Page(blank, DriftSeries(row.kind, self._seed(row), reference, limit), begins=True)
 
     def _seed(self, row: DriftRow) -> str:
         return f"{row.camera}/{row.product}/{row.kind}/{row.model_id}"

@@ -3,10 +3,11 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import sqlalchemy as sa
 
 from infra.frames import new_id
-from infra.store.models import NewModel, RegisteredModel, register_in_force
+from infra.store.models import CALIBRATION_LEVELS, NewModel, RegisteredModel, register_in_force
 from trainer.fit import FittedModel
 
 
@@ -51,4 +52,5 @@ def save(models_folder: Path, fitted: FittedModel, who: str) -> NewModel:
         training_frames=report.n_train,
         calibration_frames=report.n_calibration,
         registered_by=who,
+        calibration_quantiles=tuple(np.quantile(manifest.calibration_scores, CALIBRATION_LEVELS).tolist()),
     )

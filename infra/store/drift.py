@@ -6,7 +6,7 @@ of the old one that are written later than newer ones of the new one are not tes
 transaction under a lock of the camera, so each verdict counts once however many scorers look, and whatever is killed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.store.connect import transaction
+from infra.store.drift_history import DriftMinute, prune_history, write_minutes
 from infra.store.tables import (
     AlertKind,
     AlertState,
@@ -150,6 +151,11 @@ class CameraTurn:
             self._connection.execute(
                 insert(drift_states).values(values).on_conflict_do_update(index_elements=key, set_=changed)
             )
+
+    def keep_history(self, minutes: Sequence[DriftMinute], now: datetime) -> None:
+        """Write how the tests went by the minute, and let a few of the oldest minutes go."""
+        write_minutes(self._connection, minutes)
+        prune_history(self._connection, self._camera, now)
 
     def open_alert(self, verdict: SeenVerdict, cause: DriftCause) -> int:
         """Open an alert about the part that made the test alarm; returns its number."""

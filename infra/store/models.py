@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from infra.store.audit import PROMOTION, model_subject, record
 from infra.store.connect import transaction
 from infra.store.tables import ModelState, PromotionKind, models, promotions
+
+CALIBRATION_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""At which `NewModel.calibration_quantiles` lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class NewModel:
         challenge_found: How many of them it called a defect.
         challenge_found_before: How many of them the model in force did.
         report: What a person should know of it, as Markdown.
+        calibration_quantiles: Of its calibration scores, at CALIBRATION_LEVELS; None: nobody said.
     """
 
     product: str
@@ -38,6 +43,7 @@ class NewModel:
     challenge_found: int | None = None
     challenge_found_before: int | None = None
     report: str | None = None
+    calibration_quantiles: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +140,20 @@ def put_in_force(
     return replaced
 
 
+def _columns_of(new: NewModel) -> dict[str, Any]:
+    columns = asdict(new)
+    if new.calibration_quantiles is not None:
+        columns["calibration_quantiles"] = list(new.calibration_quantiles)
+    return columns
+
+
 def _register(connection: sa.Connection, new: NewModel) -> RegisteredModel:
     lock_product(connection, new.product)
     of_product = models.c.product == new.product
     newest = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(models.c.version), 0)).where(of_product))
     inserted = (
         sa.insert(models)
-        .values(**asdict(new), version=(newest or 0) + 1, state=ModelState.CANDIDATE)
+        .values(**_columns_of(new), version=(newest or 0) + 1, state=ModelState.CANDIDATE)
         .returning(*REGISTERED)
     )
     return RegisteredModel(*connection.execute(inserted).one())

@@ -292,6 +292,9 @@ models = sa.Table(
     sa.Column("challenge_found", sa.Integer),
     sa.Column("challenge_found_before", sa.Integer),  # by the model that was in force; NULL: there was none
     sa.Column("report", sa.Text),  # Markdown, for a person
+    sa.Column(  # of its calibration scores, at the levels of infra.store.models; NULL: registered before revision 0018
+        "calibration_quantiles", postgresql.ARRAY(sa.Double)
+    ),
     sa.UniqueConstraint("product", "version", name="models_product_version"),
     sa.CheckConstraint("state IN ('candidate', 'in_force', 'retired')", name="models_state"),
     sa.CheckConstraint("state = 'candidate' OR NOT shadow", name="models_shadow"),
@@ -509,6 +512,24 @@ drift_states = sa.Table(  # what the drift tests remember of each camera and pro
     _time("updated_at", default="clock_timestamp()"),
     sa.PrimaryKeyConstraint("camera", "product", "kind"),
     sa.CheckConstraint("kind IN ('score', 'quality')", name="drift_states_kind"),
+)
+
+drift_history = sa.Table(  # how the tests went, a row a minute; see infra/store/drift_history.py
+    "drift_history",
+    metadata,
+    sa.Column("camera", sa.Text, nullable=False),
+    _time("at"),  # beginning of the minute, of the bus's clock
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("model_id", sa.BigInteger, sa.ForeignKey("models.id")),
+    sa.Column("parts", sa.BigInteger, nullable=False),  # these two: at its end
+    sa.Column("wealth", sa.Double, nullable=False),
+    sa.Column("highest", sa.Double, nullable=False),  # these three: within it
+    sa.Column("began", sa.Boolean, nullable=False),
+    sa.Column("alarmed", sa.Boolean, nullable=False),
+    sa.PrimaryKeyConstraint("camera", "at", "product", "kind"),
+    sa.CheckConstraint("kind IN ('score', 'quality')", name="drift_history_kind"),
+    sa.CheckConstraint("at = date_bin('1 minute', at, '2000-01-01 00:00:00+00')", name="drift_history_minute"),
 )
 
 alert_actions = sa.Table(  # appended to, never changed

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
+from infra.clock import utc_now
 from infra.engines import Engines
 from infra.errors import EngineError
 from infra.refit_due import DueRule, look_due
@@ -31,6 +32,7 @@ from infra.store.curation import (
 from infra.store.curation_queue import curation_counts, frames_as_they_stand, open_stretch, products_to_curate
 from infra.store.dead_letters import raise_limit_alert
 from infra.store.drift import SeenVerdict, camera_turn, drift_rows
+from infra.store.drift_history import DriftMinute, drift_buckets
 from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
 from infra.store.models import known_products, models_in_force, register_candidate, register_in_force
@@ -44,7 +46,7 @@ from infra.store.rollups import rollup_series, rollup_sums
 from infra.store.runs import report_accepted, report_ended
 from infra.store.schema import migrate, prepare_days
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
-from infra.store.tables import CameraTrouble, DriftCause, FrameDecision, SecondSource, VerdictState, metadata
+from infra.store.tables import CameraTrouble, DriftCause, DriftKind, FrameDecision, SecondSource, VerdictState, metadata
 from infra.store.traces import read_trace
 from infra.store.verdicts import cameras, heatmap, verdict
 from scorer.drift import DriftAlarm
@@ -180,6 +182,9 @@ def look_for_drift(scorer: sa.Engine) -> None:
     with camera_turn(scorer, "cam") as turn:
         assert turn is not None
         assert len(turn.rows()) == 1
+        turn.keep_history(
+            [DriftMinute("cam", "tile", DriftKind.SCORE, 1, NOON, 1, 0.5, 0.5, True, False)] * 2, utc_now()
+        )
         seen = SeenVerdict(NOON, 0, "good", "tile", None, "GOOD", None, None, None, None, None)
         alert = turn.open_alert(seen, DriftCause.PRODUCT)
         turn.say_cause(alert, DriftCause.LENS_OR_LIGHT)
@@ -265,6 +270,8 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
     assert drift_report(dashboard) == []
     assert rollup_sums(dashboard, NOON, NOON + timedelta(hours=1)) == []  # nobody has counted yet
     assert rollup_series(dashboard, "cam", NOON, NOON + timedelta(hours=1)).buckets == ()
+    hour = timedelta(hours=1)
+    assert drift_buckets(dashboard, "cam", "tile", since=NOON, until=NOON + hour, step=hour) == []
 
 
 def test_a_dashboard_curates_and_says_when_a_refit_is_due(line: sa.Engine, user_of: UserOf) -> None:
@@ -339,6 +346,12 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
                 "camera_runs.missing_alerted",
                 "camera_runs.updated_at",
                 "alerts.detail",
+                "drift_history.alarmed",
+                "drift_history.began",
+                "drift_history.highest",
+                "drift_history.model_id",
+                "drift_history.parts",
+                "drift_history.wealth",
                 "drift_states.model_id",
                 "drift_states.state",
                 "drift_states.cursor_at",
@@ -381,6 +394,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
                 "audit_log",
                 "camera_runs",
                 "dead_letters",
+                "drift_history",
                 "drift_states",
                 "heatmaps",
                 "ledger_counts",
@@ -434,6 +448,8 @@ def test_each_service_adds_to_its_own_tables_only(
         ("trainer", "SELECT * FROM alert_actions"),
         ("dashboard", "SELECT ensure_day_partitions(current_date, 1)"),
         ("ingest", "SELECT ensure_day_partitions(current_date, 1)"),
+        ("dashboard", "SELECT prune_drift_history('cam', now(), 1)"),
+        ("trainer", "SELECT prune_drift_history('cam', now(), 1)"),
     ],
 )
 def test_what_is_nobodys_business_is_refused(user_of: UserOf, service: str, statement: str) -> None:
