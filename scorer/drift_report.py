@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infra.distances import ks, psi
 from infra.store.drift import DriftRow, drift_rows, recent_scores
 from infra.store.tables import DriftKind
 from infra.telemetry import get_logger
 from scorer.detector import Manifest
-from scorer.detector.drift import ks, psi
 from scorer.drift import Calibrations
 
 RECENT = 1000

@@ -1,4 +1,4 @@
-"""Does a stream of values still look like the calibration values? A test with a bound on false alarms, and two distances.
+"""Does a stream of values still look like the calibration values? A test with a bound on false alarms.
 
 The p-values that a verdict carries compare each part with the same n calibration scores. They are no independent draws: where
 those n happen to lie low, the p-values of all later parts are low together, and a martingale that takes them for independent
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from scorer.detector.errors import CalibrationError
 
@@ -274,52 +274,3 @@ def _uniforms(seed: bytes, what: bytes, index: int) -> tuple[float, float]:
     digest = hashlib.blake2b(b"%s %d" % (what, index), digest_size=16, key=hashlib.blake2b(seed).digest()[:64]).digest()
     first, second = (int.from_bytes(part) >> 12 for part in (digest[:8], digest[8:]))
     return (first + 0.5) * _UNIT, (second + 0.5) * _UNIT
-
-
-def psi(expected: Floats, observed: Floats, bins: int = 10) -> float:
-    """Population stability index: how far observed values lie from expected ones, over quantile bins of the expected ones.
-
-    By custom below 0.1 is the same, above 0.25 is another population. Half a value is added to each bin, so that an empty one
-    is not infinitely far; with few values chance alone makes about (bins - 1)(1 / n + 1 / m).
-
-    Source: Yurdakul, "Statistical properties of the population stability index", thesis, Western Michigan University 2018.
-
-    Args:
-        expected: (n,) float64, calibration values.
-        observed: (m,) float64.
-        bins: How many; fewer where quantiles are the same.
-
-    Raises:
-        CalibrationError: There are no values, or one is not finite.
-    """
-    _require_values(expected, observed)
-    edges = np.unique(np.quantile(expected, np.arange(1, bins) / bins))
-    shares = []
-    for values in (expected, observed):
-        counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1) + 0.5
-        shares.append(counts / counts.sum())
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
-
-
-@dataclass(frozen=True, slots=True)
-class KolmogorovSmirnov:
-    """Largest distance of two cumulative distributions, in [0, 1], and how probable one so large is by chance."""
-
-    statistic: float
-    p_value: float
-
-
-def ks(expected: Floats, observed: Floats) -> KolmogorovSmirnov:
-    """Compare two samples by Kolmogorov and Smirnov; for a chart: looked at again and again its p-value bounds nothing.
-
-    Raises:
-        CalibrationError: There are no values, or one is not finite.
-    """
-    _require_values(expected, observed)
-    result = stats.ks_2samp(expected, observed)
-    return KolmogorovSmirnov(float(result.statistic), float(result.pvalue))
-
-
-def _require_values(*samples: Floats) -> None:
-    if not all(len(sample) and np.isfinite(sample).all() for sample in samples):
-        raise CalibrationError("no values, or one that is not finite")

@@ -15,10 +15,8 @@ from scorer.detector.drift import (
     advance,
     first_stakes,
     gap_ends,
-    ks,
     log_bets,
     log_wealth,
-    psi,
     smoothed_p_values,
 )
 
@@ -217,29 +215,3 @@ def test_gaps_divide_all_places(count: int) -> None:
     assert sizes.sum() == count + 1
     assert sizes.max() - sizes.min() <= 1
     assert ends[-1] == count
-
-
-def test_psi_is_small_for_the_same_and_large_for_another_population() -> None:
-    rng = np.random.default_rng(10)
-    expected = rng.normal(size=1000)
-    assert psi(expected, rng.normal(size=1000)) < 0.05
-    # Normal distributions at a distance d have a symmetrised Kullback-Leibler divergence of d², which bins make a little less.
-    even = stats.norm.ppf((np.arange(4000) + 0.5) / 4000)
-    assert 0.22 < psi(even, even + 0.5) < 0.25
-    assert psi(np.ones(50), np.ones(50)) == 0.0
-    assert psi(np.ones(50), np.full(50, 2.0)) > 0.25
-
-
-def test_ks_is_that_of_scipy() -> None:
-    rng = np.random.default_rng(11)
-    expected, observed = rng.normal(size=100), rng.normal(1, 1, size=100)
-    assert ks(expected, observed).statistic == stats.ks_2samp(expected, observed).statistic
-    assert ks(expected, observed).p_value < 0.001
-    assert ks(expected, expected).statistic == 0.0
-
-
-@pytest.mark.parametrize("distance", [psi, ks])
-def test_distances_refuse_what_they_cannot_compare(distance: object) -> None:
-    for expected, observed in (([], [1.0]), ([1.0], []), ([1.0], [math.nan])):
-        with pytest.raises(CalibrationError):
-            distance(np.array(expected), np.array(observed))  # type: ignore[operator]
