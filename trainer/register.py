@@ -1,13 +1,14 @@
 """From a fitted model to a version in force: the artifact on disk first, then its row. Scorers look for new rows."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
 
 from infra.frames import new_id
-from infra.store.models import CALIBRATION_LEVELS, NewModel, RegisteredModel, register_in_force
+from infra.store.models import CALIBRATION_LEVELS, QUALITY_LEVELS, NewModel, RegisteredModel, register_in_force
 from trainer.fit import FittedModel
 
 
@@ -35,6 +36,7 @@ def save(models_folder: Path, fitted: FittedModel, who: str) -> NewModel:
         What is to be registered.
     """
     manifest, report = fitted.detector.manifest, fitted.report
+    quality = manifest.calibration_quality
     folder = models_folder / hashlib.sha256(manifest.product.encode()).hexdigest()[:12] / new_id()
     folder.parent.mkdir(parents=True, exist_ok=True)
     hashes = fitted.save(folder)
@@ -52,5 +54,10 @@ def save(models_folder: Path, fitted: FittedModel, who: str) -> NewModel:
         training_frames=report.n_train,
         calibration_frames=report.n_calibration,
         registered_by=who,
-        calibration_quantiles=tuple(np.quantile(manifest.calibration_scores, CALIBRATION_LEVELS).tolist()),
+        calibration_quantiles=_quantiles(manifest.calibration_scores, CALIBRATION_LEVELS),
+        calibration_quality=tuple(_quantiles(values, QUALITY_LEVELS) for values in zip(*quality, strict=True)) or None,
     )
+
+
+def _quantiles(values: Sequence[float], levels: Sequence[float]) -> tuple[float, ...]:
+    return tuple(np.quantile(values, levels).tolist())

@@ -12,6 +12,8 @@ from infra.store.tables import ModelState, PromotionKind, models, promotions
 
 CALIBRATION_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 """At which `NewModel.calibration_quantiles` lie."""
+QUALITY_LEVELS = (0.05, 0.5, 0.95)
+"""At which each row of `NewModel.calibration_quality` lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class NewModel:
         challenge_found_before: How many of them the model in force did.
         report: What a person should know of it, as Markdown.
         calibration_quantiles: Of its calibration scores, at CALIBRATION_LEVELS; None: nobody said.
+        calibration_quality: Of focus, brightness and contrast of its calibration pictures, at QUALITY_LEVELS.
     """
 
     product: str
@@ -44,6 +47,7 @@ class NewModel:
     challenge_found_before: int | None = None
     report: str | None = None
     calibration_quantiles: tuple[float, ...] | None = None
+    calibration_quality: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ def _columns_of(new: NewModel) -> dict[str, Any]:
     columns = asdict(new)
     if new.calibration_quantiles is not None:
         columns["calibration_quantiles"] = list(new.calibration_quantiles)
+    if new.calibration_quality is not None:
+        columns["calibration_quality"] = [list(row) for row in new.calibration_quality]
     return columns
 
 

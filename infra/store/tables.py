@@ -292,9 +292,9 @@ models = sa.Table(
     sa.Column("challenge_found", sa.Integer),
     sa.Column("challenge_found_before", sa.Integer),  # by the model that was in force; NULL: there was none
     sa.Column("report", sa.Text),  # Markdown, for a person
-    sa.Column(  # of its calibration scores, at the levels of infra.store.models; NULL: registered before revision 0018
-        "calibration_quantiles", postgresql.ARRAY(sa.Double)
-    ),
+    # Of its calibration pictures, at the levels of infra/store/models.py; NULL: registered before revision 0018.
+    sa.Column("calibration_quantiles", postgresql.ARRAY(sa.Double)),  # of the scores
+    sa.Column("calibration_quality", postgresql.ARRAY(sa.Double, dimensions=2)),  # of focus, brightness and contrast
     sa.UniqueConstraint("product", "version", name="models_product_version"),
     sa.CheckConstraint("state IN ('candidate', 'in_force', 'retired')", name="models_state"),
     sa.CheckConstraint("state = 'candidate' OR NOT shadow", name="models_shadow"),

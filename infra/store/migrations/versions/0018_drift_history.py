@@ -1,4 +1,4 @@
-"""How the drift tests went, by the minute, for a chart; and where a model's calibration scores lie.
+"""How the drift tests went, by the minute, for a chart; and where a model's calibration pictures lie.
 
 No service can delete what was found: old minutes go through a function that has its owner's rights, takes few at a time, and
 leaves the last 90 days alone whatever it is asked.
@@ -7,7 +7,7 @@ leaves the last 90 days alone whatever it is asked.
 from alembic import op
 
 revision = "0018"
-down_revision = "0010"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
@@ -29,12 +29,12 @@ CREATE TABLE drift_history (
 );
 ALTER TABLE drift_history OWNER TO differline_migrator;
 
-ALTER TABLE models ADD COLUMN calibration_quantiles double precision[];
+ALTER TABLE models ADD COLUMN calibration_quantiles double precision[], ADD COLUMN calibration_quality double precision[];
 
 GRANT SELECT, INSERT ON drift_history TO differline_scorer;
 GRANT UPDATE (model_id, parts, wealth, highest, began, alarmed) ON drift_history TO differline_scorer;
 GRANT SELECT ON drift_history TO differline_dashboard;
-GRANT INSERT (calibration_quantiles) ON models TO differline_trainer;
+GRANT INSERT (calibration_quantiles, calibration_quality) ON models TO differline_trainer;
 """
 
 _PRUNE = """
