@@ -14,7 +14,8 @@ import altair as alt
 import pandas as pd
 
 from dashboard.charts import DEFECT_COLOR, GOOD_COLOR, QUIET_COLOR, wall_time_ms
-from dashboard.data.drift import LEAST_FRAMES, DistanceBucket, History
+from dashboard.data.drift import History
+from dashboard.drift_distances import LEAST_FRAMES, DistanceBucket
 from infra.distances import PSI_OTHER, PSI_SAME
 from infra.store.drift_standings import Calibration
 from infra.store.models import CALIBRATION_LEVELS
@@ -32,6 +33,10 @@ SCALE_ENDS = (-1.5, 4.0)  # the stake never falls much below 0.1; above an alarm
 _PSI_END = 1.0
 _LONG = timedelta(hours=36)  # from here on the axis says days
 _AXIS_ROOM_PX = 46
+_PLACES = 100
+_LAST_PLACE_WITH_ROOM = 88
+_ROOM_OF_A_NAME = 6  # places
+_IMPORTANCE = ("alarm", "model", "anew")
 _TEXTS = {"clock", "until_clock", "series", "label", "what", "row", "shown"}
 _NUMBERS = (
     "at", "until", "q05", "q25", "median", "q75", "q95", "frames", "defects", "threshold",
@@ -123,19 +128,44 @@ def _frame(history: History, zone: tzinfo) -> Iterator[_Row]:
     """Both ends of the time, and what happened within it."""
     for number, at in enumerate((history.since, history.until)):
         yield {"row": "edge", "at": wall_time_ms(at, zone), "segment": number}
-    happened = [
-        (one.done_at, "model", f"v{one.version}", f"version {one.version} in force") for one in history.promotions
-    ]
+    yield from _marks(history, zone)
+
+
+def _marks(history: History, zone: tzinfo) -> Iterator[_Row]:
+    """Models that came in, alarms, and tests that began anew; what lies in one place is one mark, or it could not be read."""
+    happened: list[tuple[datetime, str, str, str]] = []
     for test in history.tests:
         about = "scores" if test.kind is DriftKind.SCORE else "pictures"
         if test.alarmed_at:
             happened.append((test.alarmed_at, "alarm", "alarm", f"alarm: {about}"))
         if test.began_at:
             happened.append((test.began_at, "anew", "anew", f"test begins anew: {about}"))
+    versions = [
+        (one.done_at, "model", f"v{one.version}", f"version {one.version} in force") for one in history.promotions
+    ]
+    happened = sorted([*happened, *versions], key=lambda one: _IMPORTANCE.index(one[1]))
+    span = history.until - history.since
+    placed: dict[tuple[int, str], _Row] = {}
     for at, what, short, label in happened:
-        if history.since <= at < history.until:
-            about_it = {"what": what, "shown": short, "label": label, "clock": _clock(at, zone)}
-            yield {"row": "mark", "at": wall_time_ms(at, zone), **about_it}
+        if not history.since <= at < history.until:
+            continue
+        place = int((at - history.since) / span * _PLACES)
+        if (same := placed.get((place, what))) is not None:
+            same["label"] += f"; {label}"
+            continue
+        named = any(abs(place - other) < _ROOM_OF_A_NAME for other, _ in placed)
+        side = int(place > _LAST_PLACE_WITH_ROOM)
+        about_it = {
+            "what": what,
+            "shown": "" if named else short,
+            "label": label,
+            "segment": side,
+            "clock": _clock(at, zone),
+        }
+        placed[place, what] = {"row": "mark", "at": wall_time_ms(at, zone), **about_it}
+    for (place, what), row in placed.items():
+        if what != "anew" or not any((near, "model") in placed for near in (place - 1, place, place + 1)):
+            yield row
 
 
 def _bucket(history: History, place: int, zone: tzinfo) -> _Row:
@@ -234,9 +264,9 @@ def _tests_chart(long: bool) -> dict[str, Any]:
     axis = _axis(5, "d")
     names = ["scores", "pictures"]
     color = alt.Color("series:N").scale(domain=names, range=[GOOD_COLOR, PICTURES_COLOR])
-    silent = color.legend(None)
-    color = color.legend(orient="top-left", title=None, direction="horizontal", symbolType="stroke", offset=2)
-    dash = alt.StrokeDash("series:N").scale(domain=names, range=[[1, 0], [7, 3]]).legend(None)
+    legend = alt.Legend(orient="top-left", title=None, direction="horizontal", symbolType="stroke", offset=2)
+    silent, color = color.legend(None), color.legend(legend)
+    dash = alt.StrokeDash("series:N").scale(domain=names, range=[[1, 0], [7, 3]]).legend(legend)
     test = _rows("test", long)
     tooltip = [
         alt.Tooltip("clock:N", title="time"),
@@ -246,13 +276,13 @@ def _tests_chart(long: bool) -> dict[str, Any]:
         alt.Tooltip("parts:Q", format=","),
     ]
     line = test.mark_line(interpolate="step-after", strokeWidth=2)
-    name = _edge(0).mark_text(align="right", baseline="bottom", dx=-4, dy=-3, fontSize=11, color=QUIET_COLOR)
+    name = _edge(0).mark_text(align="left", baseline="bottom", dx=4, dy=-3, fontSize=11, color=QUIET_COLOR)
     return _chart(
         'Test martingales: what a stake of 1 against "no drift" has become, as a power of ten',
         220,
         long,
         _line(ALARM, y, DEFECT_COLOR),
-        name.encode(x=alt.value("width"), y=alt.datum(ALARM, scale=y), text=alt.value(_ABOUT_ALARM)),
+        name.encode(x=alt.value(0), y=alt.datum(ALARM, scale=y), text=alt.value(_ABOUT_ALARM)),
         line.encode(y=_y("value", y, axis), color=color, strokeDash=dash, detail="segment:Q"),
         test.mark_point(filled=True, size=9).encode(y=_y("value", y, axis), color=silent, tooltip=tooltip),
         test.mark_rule(strokeWidth=1, opacity=0.5).encode(y=_y("value", y, axis), y2="most:Q", color=silent),
@@ -268,18 +298,19 @@ def _psi_chart(long: bool) -> dict[str, Any]:
     chance = bucket.mark_rule(color=QUIET_COLOR, strokeWidth=1.5).encode(x2="until:Q", y=_y("chance", y, axis))
     return _chart(
         "PSI against calibration; the usual lines at 0.1 and 0.25, and what chance alone makes (grey)",
-        125,
+        100,
         long,
         _bars(bucket, y, axis, "PSI"),
         chance,
         _line(PSI_SAME, y, QUIET_COLOR),
         _line(PSI_OTHER, y, QUIET_COLOR),
+        labels=False,
     )
 
 
 @cache
 def _ks_chart(long: bool) -> dict[str, Any]:
-    y = alt.Scale(domain=[0, 1], nice=False, clamp=True)
+    y = alt.Scale(domain=[0, 0.5], nice=False, clamp=True)
     axis = _axis(3, ".1f")
     bucket = _rows("bucket", long)
     left_open = bucket.mark_rect(color=GOOD_COLOR, opacity=0.25).encode(
@@ -293,16 +324,18 @@ def _quality_chart(name: Quality, long: bool) -> dict[str, Any]:
     y = alt.Scale(zero=False, nice=True)
     axis = _axis(3, ".3~g")
     calibration, bucket = _rows("calibration", long), _rows("bucket", long)
+    last = name == QUALITIES[-1]
     tooltip = [*_WHEN, alt.Tooltip("median:Q", format=".4g"), alt.Tooltip("frames:Q", format=",")]
     return _chart(
         f"Pictures: {name}, median, before 5 to 95 % of the calibration pictures (grey)",
-        120,
+        120 if last else 95,
         long,
         calibration.mark_rect(color=QUIET_COLOR, opacity=0.22).encode(x2="until:Q", y=_y("q05", y, axis), y2="q95:Q"),
         calibration.mark_rule(color=QUIET_COLOR, strokeDash=[2, 2]).encode(x2="until:Q", y=_y("median", y, axis)),
         bucket.mark_rule(color=PICTURES_COLOR, strokeWidth=3).encode(
             x2="until:Q", y=_y("median", y, axis), tooltip=tooltip
         ),
+        labels=last,
     )
 
 
@@ -334,7 +367,10 @@ def _bars(bucket: _Chart, y: alt.Scale, axis: alt.Axis, name: str) -> _Chart:
     )
 
 
-def _chart(title: str, height_px: int, long: bool, *layers: _Chart, named: bool = False) -> dict[str, Any]:
+def _chart(
+    title: str, height_px: int, long: bool, *layers: _Chart, named: bool = False, labels: bool = True
+) -> dict[str, Any]:
+    """One chart; `named`: what happened has its name at the top; without `labels` the chart below says the time."""
     marks = _rows("mark", long)
     kinds = ["model", "alarm", "anew"]
     color = alt.Color("what:N").scale(domain=kinds, range=[QUIET_COLOR, DEFECT_COLOR, QUIET_COLOR]).legend(None)
@@ -344,19 +380,26 @@ def _chart(title: str, height_px: int, long: bool, *layers: _Chart, named: bool 
     if named:
         shape = alt.Shape("what:N").scale(domain=kinds, range=["square", "triangle-down", "circle"]).legend(None)
         signs = marks.mark_point(filled=True, size=70, opacity=1)
-        names = marks.mark_text(align="left", baseline="middle", dx=7, fontSize=11, color=QUIET_COLOR)
         happened.append(signs.encode(y=alt.value(0), color=color, shape=shape, tooltip=tooltip))
-        happened.append(names.encode(y=alt.value(0), text="shown:N"))
+        for side, (align, dx) in enumerate((("left", 7), ("right", -7))):
+            names = marks.mark_text(align=align, baseline="middle", dx=dx, fontSize=11, color=QUIET_COLOR)
+            here = names.transform_filter(f"datum.segment == {side}")
+            happened.append(here.encode(y=alt.value(0), text="shown:N"))
     ends = _rows("edge", long).mark_rule(opacity=0)
     heading = alt.TitleParams(title, anchor="start", fontSize=12, fontWeight="normal", offset=10 if named else 4)
     layered = alt.layer(ends, *layers, *happened).properties(height=height_px, title=heading)
     own = layered.resolve_scale(color="independent", strokeDash="independent", shape="independent")
     spec: dict[str, Any] = own.to_dict()
+    for layer in spec["layer"]:
+        if not labels and "axis" in layer["encoding"].get("x", {}):
+            layer["encoding"]["x"]["axis"] |= {"labels": False, "ticks": False}
     return spec
 
 
 def _rows(which: str, long: bool) -> _Chart:
-    axis = alt.Axis(format="%d %b" if long else "%H:%M", tickCount=7, grid=True, gridOpacity=0.35, labelOverlap=True)
+    axis = alt.Axis(
+        format="%d %b" if long else "%H:%M", tickCount=7, grid=True, gridOpacity=0.35, labelOverlap=True, labelFlush=16
+    )
     time = alt.X("at:T").scale(type="utc", nice=False, padding=0).title(None).axis(axis)
     return alt.Chart(alt.NamedData(TABLE)).encode(x=time).transform_filter(f"datum.row == '{which}'")
 

@@ -9,7 +9,8 @@ import streamlit as st
 
 from dashboard import drift_charts, words
 from dashboard.data import drift as data
-from dashboard.data.drift import LEAST_FRAMES, REFRESH_S, History, Standing
+from dashboard.data.drift import REFRESH_S, History
+from dashboard.drift_distances import LEAST_FRAMES, Standing
 from dashboard.sources import sources
 from dashboard.views.calm import Pages, calmly
 from infra.clock import utc_now
@@ -26,7 +27,7 @@ _CAMERA, _PRODUCT = "drift_camera", "drift_product"  # in the session, and in th
 _RANGE, _FROM, _TO = "drift_range", "drift_from", "drift_to"
 _TABLE_ROWS = 6
 _ROW_PX = 35
-_OWN_PARTS = 200  # as in scorer/drift_series.py, which the dashboard does not import
+OWN_PARTS = 200  # as in scorer/drift_series.py, which the dashboard does not import
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -244,7 +245,9 @@ def _without(history: History, versions: list[int], what: str) -> None:
     if versions:
         named = ", ".join(str(version) for version in sorted(versions)[:5])
         which = f"version {named}" if len(history.models) > 1 else "this model"
-        st.caption(f"No grey band for {which}: it was registered before the {what} of calibration was put on record.")
+        st.caption(
+            f"No grey band for {which}: it was registered before quantiles of its calibration {what} went on record."
+        )
 
 
 def _distances_in_words(history: History) -> None:
@@ -271,8 +274,6 @@ def _standing_in_words(chosen: Standing) -> str:
     for test, what in ((chosen.scores, "scores"), (chosen.pictures, "pictures")):
         if test and test.compares_with_itself:
             waits = test.parts == 0
-            first = (
-                f"takes its first {_OWN_PARTS} parts for the usual" if waits else "compares with its own first parts"
-            )
+            first = f"takes its first {OWN_PARTS} parts for the usual" if waits else "compares with its own first parts"
             said.append(f"The test of the {what} {first}, not with calibration.")
     return " ".join(said)

@@ -292,7 +292,7 @@ models = sa.Table(
     sa.Column("challenge_found", sa.Integer),
     sa.Column("challenge_found_before", sa.Integer),  # by the model that was in force; NULL: there was none
     sa.Column("report", sa.Text),  # Markdown, for a person
-    # Of its calibration pictures, at the levels of infra/store/models.py; NULL: registered before revision 0018.
+    # Of its calibration pictures, at the levels of infra/store/models.py; NULL: registered before revision 0013.
     sa.Column("calibration_quantiles", postgresql.ARRAY(sa.Double)),  # of the scores
     sa.Column("calibration_quality", postgresql.ARRAY(sa.Double, dimensions=2)),  # of focus, brightness and contrast
     sa.UniqueConstraint("product", "version", name="models_product_version"),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -18,12 +19,14 @@ from infra.store.drift_history import (
     prune_history,
     write_minutes,
 )
-from infra.store.models import RegisteredModel
-from infra.store.tables import DriftKind, drift_history
+from infra.store.drift_standings import calibrations, drift_standings
+from infra.store.models import CALIBRATION_LEVELS, QUALITY_LEVELS, RegisteredModel, register_in_force
+from infra.store.tables import AlertState, DriftCause, DriftKind, drift_history
 from trainer.fit import FittedModel
+from trainer.register import register
 
 from .drifting import Plant, plant_at
-from .rows import NOON
+from .rows import MODEL, NOON
 from .test_verdict_queries import plan_nodes, rows_read
 
 MINUTE = timedelta(minutes=1)
@@ -181,3 +184,39 @@ def test_the_history_of_a_camera_is_a_range_of_the_key(database: sa.Engine) -> N
     scans = [node for node in plan_nodes(database, query) if "Index Name" in node]
     assert {scan["Index Name"] for scan in scans} == {"drift_history_pkey"}
     assert sum(map(rows_read, scans)) == 480
+
+
+def test_standings_say_where_tests_stand_and_what_the_alert_says(plant: Plant, model: RegisteredModel) -> None:
+    produce(plant, model, 100, 0)
+    produce(plant, model, 100, 1, shift=-2.0)
+    plant.look()
+    quality, score = drift_standings(plant.database)
+    assert (score.camera, score.product, score.kind, score.parts) == ("cam", "tile", DriftKind.SCORE, 200)
+    assert (score.model_id, score.model_version, score.compares_with_itself) == (model.id, model.version, False)
+    assert (score.cause, score.alert_state) == (DriftCause.PRODUCT, AlertState.OPEN)
+    assert score.alarmed_at == plant.state().alarmed_at is not None
+    assert score.wealth == plant.state().wealth
+    assert (quality.alarmed_at, quality.alert_id, quality.alert_state, quality.cause) == (None, None, None, None)
+    plant.acknowledge()
+    produce(plant, model, 10, 2)
+    plant.look()
+    assert [one.compares_with_itself for one in drift_standings(plant.database)] == [False, True]
+
+
+def test_what_a_model_was_calibrated_with_is_on_record(
+    database: sa.Engine, tmp_path: Path, fitted: FittedModel
+) -> None:
+    without = register_in_force(database, replace(MODEL, product="other"))
+    model = register(database, tmp_path, fitted, "test")
+    manifest = fitted.detector.manifest
+    found = calibrations(database, {model.id, without.id, 4711})
+    assert set(found) == {model.id, without.id}
+    assert (found[without.id].scores, found[without.id].quality) == (None, None)
+    calibration = found[model.id]
+    assert (calibration.version, calibration.threshold) == (model.version, model.threshold)
+    assert calibration.frames == len(manifest.calibration_scores)
+    assert calibration.scores == pytest.approx(np.quantile(manifest.calibration_scores, CALIBRATION_LEVELS))
+    assert calibration.quality is not None
+    medians = np.median(manifest.calibration_quality, axis=0)
+    assert [row[QUALITY_LEVELS.index(0.5)] for row in calibration.quality] == pytest.approx(medians)
+    assert calibrations(database, set()) == {}

@@ -33,6 +33,7 @@ from infra.store.curation_queue import curation_counts, frames_as_they_stand, op
 from infra.store.dead_letters import raise_limit_alert
 from infra.store.drift import SeenVerdict, camera_turn, drift_rows
 from infra.store.drift_history import DriftMinute, drift_buckets
+from infra.store.drift_standings import calibrations, drift_standings
 from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
 from infra.store.models import known_products, models_in_force, register_candidate, register_in_force
@@ -203,7 +204,10 @@ def test_the_relay_publishes_and_takes_out(line: sa.Engine, user_of: UserOf) -> 
 
 def test_a_trainer_registers_a_model(line: sa.Engine, user_of: UserOf) -> None:
     trainer = user_of("trainer")
-    assert register_in_force(trainer, MODEL).version == 2
+    calibrated = replace(
+        MODEL, calibration_quantiles=(0.5, 1.0), calibration_quality=((5.0, 6.0), (1.0, 2.0), (3.0, 4.0))
+    )
+    assert register_in_force(trainer, calibrated).version == 2
     assert models_in_force(line)["tile"].version == 2
 
 
@@ -268,10 +272,12 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
         reset_position(dashboard, FIRST, "supervisor", lambda _: 0)
     assert read_ledger(dashboard, lambda _: True).accounted == 3
     assert drift_report(dashboard) == []
-    assert rollup_sums(dashboard, NOON, NOON + timedelta(hours=1)) == []  # nobody has counted yet
-    assert rollup_series(dashboard, "cam", NOON, NOON + timedelta(hours=1)).buckets == ()
+    assert drift_standings(dashboard) == []
+    assert set(calibrations(dashboard, {1})) == {1}
     hour = timedelta(hours=1)
     assert drift_buckets(dashboard, "cam", "tile", since=NOON, until=NOON + hour, step=hour) == []
+    assert rollup_sums(dashboard, NOON, NOON + timedelta(hours=1)) == []  # nobody has counted yet
+    assert rollup_series(dashboard, "cam", NOON, NOON + timedelta(hours=1)).buckets == ()
 
 
 def test_a_dashboard_curates_and_says_when_a_refit_is_due(line: sa.Engine, user_of: UserOf) -> None:

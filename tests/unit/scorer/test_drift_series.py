@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 
+from dashboard import drift_charts
+from dashboard.views import drift as drift_view
 from infra.store.tables import DriftKind
 from scorer.detector import CalibrationError
-from scorer.drift_series import LEAST_REFERENCE, OWN_PARTS, DriftSeries
+from scorer.drift_series import BOUND, LEAST_REFERENCE, OWN_PARTS, VALUES, DriftSeries
 
 CALIBRATION = [(score,) for score in np.random.default_rng(0).normal(size=100)]
 
@@ -99,3 +101,10 @@ def test_a_state_of_another_calibration_is_refused() -> None:
     state = scored(DriftSeries(DriftKind.SCORE, "cam", CALIBRATION), [0.0]).to_json()
     with pytest.raises(CalibrationError):
         DriftSeries(DriftKind.SCORE, "cam", CALIBRATION[:50], state=state)
+
+
+def test_the_dashboard_draws_the_line_and_the_names_of_this_test() -> None:
+    """It imports nothing of the scorer, so it has its own copies."""
+    assert pytest.approx(BOUND) == 10**-drift_charts.ALARM
+    assert VALUES[DriftKind.QUALITY] == drift_charts.QUALITIES
+    assert drift_view.OWN_PARTS == OWN_PARTS

@@ -6,8 +6,8 @@ leaves the last 90 days alone whatever it is asked.
 
 from alembic import op
 
-revision = "0018"
-down_revision = "0014"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
