@@ -31,7 +31,10 @@ ALARM = 2.0  # decimal logarithm of 1 / 0.01: Ville's bound of 1 %; see trainer/
 PICTURES_COLOR = "#B279A2"
 SCALE_ENDS = (-1.5, 4.0)  # the stake never falls much below 0.1; above an alarm nobody needs to know how far
 _PSI_END = 1.0
-_LONG = timedelta(hours=36)  # from here on the axis says days
+_TIMES = (
+    (timedelta(hours=36), "%H:%M"),
+    (timedelta(days=10), "%d %b %H:%M"),
+)  # what the axis says, up to how long a time
 _AXIS_ROOM_PX = 46
 _PLACES = 100
 _LAST_PLACE_WITH_ROOM = 88
@@ -64,7 +67,7 @@ def scores_figure(history: History, zone: tzinfo) -> dict[str, Any]:
         known = dict(zip(CALIBRATION_LEVELS, model.scores, strict=False)) if model.scores else {}
         span = {"row": "calibration", **_ends(begin, end, zone), "threshold": model.threshold}
         rows.append(span | {"q05": known.get(0.05), "median": known.get(0.5), "q95": known.get(0.95)})
-    return _figure(_scores_chart(_is_long(history)), [*_frame(history, zone), *rows])
+    return _figure(_scores_chart(_times(history)), [*_frame(history, zone), *rows])
 
 
 def tests_figure(history: History, zone: tzinfo) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def tests_figure(history: History, zone: tzinfo) -> dict[str, Any]:
     rows: list[_Row] = []
     for kind in DriftKind:
         rows += _test(history, kind, zone)
-    return _figure(_tests_chart(_is_long(history)), [*_frame(history, zone), *rows])
+    return _figure(_tests_chart(_times(history)), [*_frame(history, zone), *rows])
 
 
 def psi_figure(history: History, zone: tzinfo) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def psi_figure(history: History, zone: tzinfo) -> dict[str, Any]:
         }
         for found in history.distances
     ]
-    return _figure(_psi_chart(_is_long(history)), [*_frame(history, zone), *rows])
+    return _figure(_psi_chart(_times(history)), [*_frame(history, zone), *rows])
 
 
 def ks_figure(history: History, zone: tzinfo) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def ks_figure(history: History, zone: tzinfo) -> dict[str, Any]:
         | {"label": f"{found.distance.ks.at_least:.3f} to {found.distance.ks.at_most:.3f}"}
         for found in history.distances
     ]
-    return _figure(_ks_chart(_is_long(history)), [*_frame(history, zone), *rows])
+    return _figure(_ks_chart(_times(history)), [*_frame(history, zone), *rows])
 
 
 def quality_figure(history: History, name: Quality, zone: tzinfo) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def quality_figure(history: History, name: Quality, zone: tzinfo) -> dict[str, A
         if model.quality:
             low, middle, high = model.quality[QUALITIES.index(name)]
             rows.append({"row": "calibration", **_ends(begin, end, zone), "q05": low, "median": middle, "q95": high})
-    return _figure(_quality_chart(name, _is_long(history)), [*_frame(history, zone), *rows])
+    return _figure(_quality_chart(name, _times(history)), [*_frame(history, zone), *rows])
 
 
 def _figure(chart: dict[str, Any], rows: Sequence[_Row]) -> dict[str, Any]:
@@ -120,8 +123,9 @@ def _figure(chart: dict[str, Any], rows: Sequence[_Row]) -> dict[str, Any]:
     return {**deepcopy(chart), "datasets": {TABLE: table}}
 
 
-def _is_long(history: History) -> bool:
-    return history.until - history.since > _LONG
+def _times(history: History) -> str:
+    """How the axis says a time."""
+    return next((said for most, said in _TIMES if history.until - history.since <= most), "%d %b")
 
 
 def _frame(history: History, zone: tzinfo) -> Iterator[_Row]:
@@ -163,7 +167,7 @@ def _marks(history: History, zone: tzinfo) -> Iterator[_Row]:
             "clock": _clock(at, zone),
         }
         placed[place, what] = {"row": "mark", "at": wall_time_ms(at, zone), **about_it}
-    for (place, what), row in placed.items():
+    for (place, what), row in reversed(placed.items()):  # what matters most is drawn last
         if what != "anew" or not any((near, "model") in placed for near in (place - 1, place, place + 1)):
             yield row
 
@@ -232,10 +236,10 @@ def _test(history: History, kind: DriftKind, zone: tzinfo) -> Iterator[_Row]:
 
 
 @cache
-def _scores_chart(long: bool) -> dict[str, Any]:
+def _scores_chart(times: str) -> dict[str, Any]:
     y = alt.Scale(zero=False, nice=True)
     axis = _axis(4, ".3~g")
-    calibration, bucket = _rows("calibration", long), _rows("bucket", long)
+    calibration, bucket = _rows("calibration", times), _rows("bucket", times)
     threshold = calibration.mark_rule(color=DEFECT_COLOR, strokeDash=[6, 4], strokeWidth=1.5)
     tooltip = [
         *_WHEN,
@@ -247,7 +251,7 @@ def _scores_chart(long: bool) -> dict[str, Any]:
     return _chart(
         "Scores: middle half and 5 to 95 %, before those at calibration (grey), and the threshold",
         240,
-        long,
+        times,
         calibration.mark_rect(color=QUIET_COLOR, opacity=0.22).encode(x2="until:Q", y=_y("q05", y, axis), y2="q95:Q"),
         calibration.mark_rule(color=QUIET_COLOR, strokeDash=[2, 2]).encode(x2="until:Q", y=_y("median", y, axis)),
         threshold.encode(x2="until:Q", y=_y("threshold", y, axis)),
@@ -259,7 +263,7 @@ def _scores_chart(long: bool) -> dict[str, Any]:
 
 
 @cache
-def _tests_chart(long: bool) -> dict[str, Any]:
+def _tests_chart(times: str) -> dict[str, Any]:
     y = alt.Scale(domain=list(SCALE_ENDS), nice=False, clamp=True)
     axis = _axis(5, "d")
     names = ["scores", "pictures"]
@@ -267,7 +271,7 @@ def _tests_chart(long: bool) -> dict[str, Any]:
     legend = alt.Legend(orient="top-left", title=None, direction="horizontal", symbolType="stroke", offset=2)
     silent, color = color.legend(None), color.legend(legend)
     dash = alt.StrokeDash("series:N").scale(domain=names, range=[[1, 0], [7, 3]]).legend(legend)
-    test = _rows("test", long)
+    test = _rows("test", times)
     tooltip = [
         alt.Tooltip("clock:N", title="time"),
         alt.Tooltip("series:N", title="test of"),
@@ -280,7 +284,7 @@ def _tests_chart(long: bool) -> dict[str, Any]:
     return _chart(
         'Test martingales: what a stake of 1 against "no drift" has become, as a power of ten',
         220,
-        long,
+        times,
         _line(ALARM, y, DEFECT_COLOR),
         name.encode(x=alt.value(0), y=alt.datum(ALARM, scale=y), text=alt.value(_ABOUT_ALARM)),
         line.encode(y=_y("value", y, axis), color=color, strokeDash=dash, detail="segment:Q"),
@@ -291,15 +295,15 @@ def _tests_chart(long: bool) -> dict[str, Any]:
 
 
 @cache
-def _psi_chart(long: bool) -> dict[str, Any]:
+def _psi_chart(times: str) -> dict[str, Any]:
     y = alt.Scale(domain=[0, 0.5], nice=False, clamp=True)
     axis = _axis(3, ".1f")
-    bucket = _rows("bucket", long)
+    bucket = _rows("bucket", times)
     chance = bucket.mark_rule(color=QUIET_COLOR, strokeWidth=1.5).encode(x2="until:Q", y=_y("chance", y, axis))
     return _chart(
         "PSI against calibration; the usual lines at 0.1 and 0.25, and what chance alone makes (grey)",
         100,
-        long,
+        times,
         _bars(bucket, y, axis, "PSI"),
         chance,
         _line(PSI_SAME, y, QUIET_COLOR),
@@ -309,27 +313,27 @@ def _psi_chart(long: bool) -> dict[str, Any]:
 
 
 @cache
-def _ks_chart(long: bool) -> dict[str, Any]:
+def _ks_chart(times: str) -> dict[str, Any]:
     y = alt.Scale(domain=[0, 0.5], nice=False, clamp=True)
     axis = _axis(3, ".1f")
-    bucket = _rows("bucket", long)
+    bucket = _rows("bucket", times)
     left_open = bucket.mark_rect(color=GOOD_COLOR, opacity=0.25).encode(
         x2="until:Q", y=_y("value", y, axis), y2="most:Q"
     )
-    return _chart("Kolmogorov-Smirnov distance from calibration", 125, long, left_open, _bars(bucket, y, axis, "KS"))
+    return _chart("Kolmogorov-Smirnov distance from calibration", 125, times, left_open, _bars(bucket, y, axis, "KS"))
 
 
 @cache
-def _quality_chart(name: Quality, long: bool) -> dict[str, Any]:
+def _quality_chart(name: Quality, times: str) -> dict[str, Any]:
     y = alt.Scale(zero=False, nice=True)
     axis = _axis(3, ".3~g")
-    calibration, bucket = _rows("calibration", long), _rows("bucket", long)
+    calibration, bucket = _rows("calibration", times), _rows("bucket", times)
     last = name == QUALITIES[-1]
     tooltip = [*_WHEN, alt.Tooltip("median:Q", format=".4g"), alt.Tooltip("frames:Q", format=",")]
     return _chart(
         f"Pictures: {name}, median, before 5 to 95 % of the calibration pictures (grey)",
         120 if last else 95,
-        long,
+        times,
         calibration.mark_rect(color=QUIET_COLOR, opacity=0.22).encode(x2="until:Q", y=_y("q05", y, axis), y2="q95:Q"),
         calibration.mark_rule(color=QUIET_COLOR, strokeDash=[2, 2]).encode(x2="until:Q", y=_y("median", y, axis)),
         bucket.mark_rule(color=PICTURES_COLOR, strokeWidth=3).encode(
@@ -368,10 +372,10 @@ def _bars(bucket: _Chart, y: alt.Scale, axis: alt.Axis, name: str) -> _Chart:
 
 
 def _chart(
-    title: str, height_px: int, long: bool, *layers: _Chart, named: bool = False, labels: bool = True
+    title: str, height_px: int, times: str, *layers: _Chart, named: bool = False, labels: bool = True
 ) -> dict[str, Any]:
     """One chart; `named`: what happened has its name at the top; without `labels` the chart below says the time."""
-    marks = _rows("mark", long)
+    marks = _rows("mark", times)
     kinds = ["model", "alarm", "anew"]
     color = alt.Color("what:N").scale(domain=kinds, range=[QUIET_COLOR, DEFECT_COLOR, QUIET_COLOR]).legend(None)
     dash = alt.StrokeDash("what:N").scale(domain=kinds, range=[[1, 0], [1, 0], [3, 3]]).legend(None)
@@ -385,7 +389,7 @@ def _chart(
             names = marks.mark_text(align=align, baseline="middle", dx=dx, fontSize=11, color=QUIET_COLOR)
             here = names.transform_filter(f"datum.segment == {side}")
             happened.append(here.encode(y=alt.value(0), text="shown:N"))
-    ends = _rows("edge", long).mark_rule(opacity=0)
+    ends = _rows("edge", times).mark_rule(opacity=0)
     heading = alt.TitleParams(title, anchor="start", fontSize=12, fontWeight="normal", offset=10 if named else 4)
     layered = alt.layer(ends, *layers, *happened).properties(height=height_px, title=heading)
     own = layered.resolve_scale(color="independent", strokeDash="independent", shape="independent")
@@ -396,10 +400,8 @@ def _chart(
     return spec
 
 
-def _rows(which: str, long: bool) -> _Chart:
-    axis = alt.Axis(
-        format="%d %b" if long else "%H:%M", tickCount=7, grid=True, gridOpacity=0.35, labelOverlap=True, labelFlush=16
-    )
+def _rows(which: str, times: str) -> _Chart:
+    axis = alt.Axis(format=times, tickCount=7, grid=True, gridOpacity=0.35, labelOverlap=True, labelFlush=16)
     time = alt.X("at:T").scale(type="utc", nice=False, padding=0).title(None).axis(axis)
     return alt.Chart(alt.NamedData(TABLE)).encode(x=time).transform_filter(f"datum.row == '{which}'")
 

@@ -210,7 +210,7 @@ def _history(chosen: Standing, history: History) -> None:
         _without(
             history,
             [model.version for model in history.models.values() if model.scores is None],
-            "calibration quantiles",
+            "scores",
         )
     elif history.frames:
         st.info(
@@ -235,9 +235,7 @@ def _pictures(history: History) -> None:
     for name in drift_charts.QUALITIES if measured else ():
         st.vega_lite_chart(drift_charts.quality_figure(history, name, zone), width="stretch", key=f"drift-{name}")
     if measured:
-        _without(
-            history, [model.version for model in history.models.values() if model.quality is None], "picture quality"
-        )
+        _without(history, [model.version for model in history.models.values() if model.quality is None], "pictures")
 
 
 def _without(history: History, versions: list[int], what: str) -> None:

@@ -54,9 +54,9 @@ def test_every_chart_has_the_same_ends_in_the_plants_time_and_room_for_its_axis(
 def test_alarms_new_beginnings_and_models_are_marked_in_every_chart(figure: Any) -> None:
     marks = rows(figure(history(), UTC), "mark")
     assert list(zip(marks["what"], marks["label"], strict=True)) == [
-        ("alarm", "alarm: scores"),
-        ("model", "version 2 in force"),
         ("anew", "test begins anew: scores"),
+        ("model", "version 2 in force"),
+        ("alarm", "alarm: scores"),
     ]
 
 
@@ -64,8 +64,8 @@ def test_marks_in_one_place_are_one_and_a_new_model_says_that_tests_begin_anew()
     at = history().promotions[0].done_at + timedelta(minutes=1)
     tests = [minutes(121, kind, began_at=at, alarmed_at=at) for kind in ("score", "quality")]  # type: ignore[arg-type]
     marks = rows(drift_charts.tests_figure(history(tests=tuple(tests)), UTC), "mark")
-    assert marks["what"].tolist() == ["alarm", "model"]
-    assert marks["shown"].tolist() == ["alarm", ""]  # two names there could not be read
+    assert marks["what"].tolist() == ["model", "alarm"]
+    assert marks["shown"].tolist() == ["", "alarm"]  # two names there could not be read
 
 
 def test_the_calibration_lies_beside_what_its_model_judged() -> None:
@@ -109,3 +109,9 @@ def test_nothing_from_outside_is_drawn(figure: Any) -> None:
     hostile = replace(history().promotions[0], product=HOSTILE, who=HOSTILE, reason=HOSTILE)
     drawn = figure(history(promotions=(hostile,)), UTC)
     assert HOSTILE not in f"{without_table(drawn)} {drawn['datasets'][TABLE].to_csv()}"
+
+
+@pytest.mark.parametrize(("hours", "said"), [(8, "%H:%M"), (24, "%H:%M"), (72, "%d %b %H:%M"), (720, "%d %b")])
+def test_the_axis_says_as_much_as_the_time_needs(hours: int, said: str) -> None:
+    drawn = drift_charts.ks_figure(history(until=SINCE + timedelta(hours=hours)), UTC)
+    assert {layer["encoding"]["x"]["axis"]["format"] for layer in drawn["layer"] if "x" in layer["encoding"]} == {said}

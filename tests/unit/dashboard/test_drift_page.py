@@ -163,7 +163,12 @@ def test_without_a_model_there_are_pictures_and_words(store: FakeDrift) -> None:
 @pytest.mark.usefixtures("store")
 def test_a_model_without_calibration_on_record_is_named() -> None:
     page = drift_page().run()
-    assert "No grey band for version 1: it was registered before" in marked_up(page)
+    said = marked_up(page)
+    assert (
+        "No grey band for version 1: it was registered before quantiles of its calibration scores went on record"
+        in said
+    )
+    assert "calibration pictures went on record" in said
 
 
 def test_a_test_without_calibration_says_what_it_compares_with(store: FakeDrift) -> None:
