@@ -74,16 +74,25 @@ def test_a_look_at_many_minutes_writes_each_of_them(plant: Plant, model: Registe
     assert [(row.at - NOON, row.parts) for row in minutes(plant)] == [(n * MINUTE, 20 * (n + 1)) for n in range(5)]
 
 
-def test_the_highest_of_a_minute_stays_when_the_wealth_falls(plant: Plant, model: RegisteredModel) -> None:
-    produce(plant, model, 40, 0)
-    produce(plant, model, 15, 1, shift=-2.0)
+def test_the_highest_of_a_minute_stays_when_the_wealth_falls_within_one_look(
+    plant: Plant, model: RegisteredModel
+) -> None:
+    produce(plant, model, 15, 0, shift=-2.0)
+    produce(plant, model, 60, 0)
     plant.look()
-    (_, risen) = minutes(plant)
-    produce(plant, model, 20, 1, shift=0.0)
-    plant.look()
-    (_, fallen) = minutes(plant)
-    assert fallen.wealth < risen.highest <= fallen.highest
-    assert fallen.parts == 75
+    (row,) = minutes(plant)
+    assert row.parts == 75
+    assert row.highest > row.wealth + 0.1
+
+
+def test_a_minute_that_goes_on_in_the_next_look_forgets_nothing(database: sa.Engine) -> None:
+    first = minute("cam", 0, wealth=2.1, highest=2.5, parts=10, began=True, alarmed=True)
+    for later in (first, replace(first, wealth=1.0, highest=1.5, parts=20, began=False, alarmed=False)):
+        with transaction(database) as connection:
+            write_minutes(connection, [later])
+    with database.connect() as connection:
+        row = connection.execute(sa.select(drift_history)).one()
+    assert (row.wealth, row.parts, row.highest, row.began, row.alarmed) == (1.0, 20, 2.5, True, True)
 
 
 def test_the_alarm_and_the_new_beginning_are_marked(plant: Plant, model: RegisteredModel) -> None:
