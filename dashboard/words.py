@@ -9,6 +9,7 @@ from typing import Literal
 
 import streamlit as st
 
+from dashboard.camera_state import CameraState
 from dashboard.sources import sources
 from infra.store.tables import AlertKind, AlertState, CameraTrouble, DriftCause, NoVerdictReason, VerdictState
 
@@ -37,6 +38,14 @@ _ALERTS = {
     AlertState.OPEN: Badge("open", ":material/notifications_active:", "orange"),
     AlertState.ACKNOWLEDGED: Badge("acknowledged", ":material/done_all:", "gray"),
     AlertState.RESOLVED: Badge("resolved", ":material/task_alt:", "gray"),
+}
+_CAMERAS = {
+    CameraState.WELL: Badge("well", ":material/check:", "blue"),
+    CameraState.ALERTING: Badge("alerting", ":material/notifications_active:", "orange"),
+    CameraState.DRIFTING: Badge("drifting", ":material/trending_up:", "orange"),
+    CameraState.SILENT: Badge("silent", ":material/videocam_off:", "orange"),
+    CameraState.NO_MODEL: Badge("no model", ":material/question_mark:", "orange"),
+    CameraState.AT_REST: Badge("at rest", ":material/pause:", "gray"),
 }
 _KINDS = {
     AlertKind.DEFECT: "defect",
@@ -90,6 +99,11 @@ _REASONS = {
 def verdict_badge(state: VerdictState) -> Badge:
     """Return the badge of a verdict."""
     return _VERDICTS[state]
+
+
+def camera_badge(state: CameraState) -> Badge:
+    """Return the badge of a camera."""
+    return _CAMERAS[state]
 
 
 def alert_badge(state: AlertState) -> Badge:

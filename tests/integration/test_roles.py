@@ -16,6 +16,7 @@ from infra.engines import Engines
 from infra.errors import EngineError
 from infra.refit_due import DueRule, look_due
 from infra.store import alerts as alert_store
+from infra.store import line as line_now
 from infra.store.attempts import Attempt, unfinished, write_down
 from infra.store.audit import newest, verify
 from infra.store.camera_health import raise_trouble, silent_cameras
@@ -276,6 +277,9 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
     assert set(calibrations(dashboard, {1})) == {1}
     hour = timedelta(hours=1)
     assert drift_buckets(dashboard, "cam", "tile", since=NOON, until=NOON + hour, step=hour) == []
+    assert line_now.last_heard(dashboard).keys() == line_now.open_alerts(dashboard).keys() | {"cam"}
+    assert line_now.false_alarms(dashboard, NOON) == {}
+    assert line_now.frames_since(dashboard, NOON) == {"cam": 2}
     assert rollup_sums(dashboard, NOON, NOON + timedelta(hours=1)) == []  # nobody has counted yet
     assert rollup_series(dashboard, "cam", NOON, NOON + timedelta(hours=1)).buckets == ()
 

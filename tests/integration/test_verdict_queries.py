@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from infra.engines import Engines
-from infra.store import rollups
+from infra.store import line, rollups
 from infra.store import verdicts as store
 from infra.store.alerts import AlertKey, list_alerts_query
 from infra.store.connect import open_database
@@ -131,6 +131,8 @@ def test_no_question_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine)
         "heatmap": store.heatmap_query("cam-0", "frame-500", NOW),
         "open alerts": list_alerts_query(AlertState.OPEN, after, 20),
         "all alerts": list_alerts_query(None, after, 20),
+        "frames of the last minute": line.frames_since_query(NOW - timedelta(minutes=1)),
+        "false alarms of the shift": line.false_alarms_query(NOW - timedelta(hours=8)),
     }
     for name, query in questions.items():
         scans = [

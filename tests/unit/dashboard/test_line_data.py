@@ -2,14 +2,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 import redis
 
 from dashboard.data import line as data
 from dashboard.sources import Sources
 from infra.live import LatestFrame
+from infra.pictures import decode, encode_jpeg
+from infra.settings import Settings
 from infra.store.tables import VerdictState
-from infra.store.verdicts import Verdict
+from infra.store.verdicts import ScoreSeries, Verdict
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEWEST = Verdict(
@@ -18,6 +21,7 @@ NEWEST = Verdict(
     p_value=0.5, threshold=20.0, views=8, archive_ref="aa/f2",
 )  # fmt: skip
 SINCE_THEN = replace(NEWEST, frame_id="f3", received_at=AT + timedelta(seconds=1), archive_ref=None)
+RED = np.full((40, 60, 3), (220, 40, 40), np.uint8)
 
 
 class FakeLive:
@@ -75,3 +79,37 @@ def test_without_redis_the_archive_serves(tile_of: TileOf) -> None:
 
 def test_a_camera_without_a_verdict_has_an_empty_tile(tile_of: TileOf) -> None:
     assert tile_of(None, None) == data.Tile("cam", None, None, picture_is_earlier=False)
+
+
+@pytest.mark.parametrize(
+    ("frame", "kept", "red"),
+    [
+        (LatestFrame("cam", "f2", AT.isoformat(), encode_jpeg(RED)), None, True),
+        (LatestFrame("cam", "f2", AT.isoformat(), b"no picture"), "aa/f2", False),
+        (LatestFrame("cam", "f2", AT.isoformat(), b""), "aa/f2", True),
+        (None, "aa/f2", True),
+        (None, None, False),
+    ],
+)
+def test_a_strip_has_the_live_picture_or_that_of_the_archive_or_none(
+    frame: LatestFrame | None, kept: str | None, red: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = Sources(Settings(), database=None, live=FakeLive(frame), archive=None)  # type: ignore[arg-type]
+    monkeypatch.setattr(data, "sources", lambda: at)
+    monkeypatch.setattr(data, "small_picture", lambda ref, _side_px: {"aa/f2": encode_jpeg(RED)}.get(ref))
+    monkeypatch.setattr(data, "_last_hour", lambda _camera, _tick: ScoreSeries(AT - timedelta(hours=1), AT, ()))
+    camera = data.Camera("cam", data.CameraState.WELL, replace(NEWEST, archive_ref=kept), None, 0, 0.0)
+    picture = decode(data.strip_of(camera), 10**6).astype(int)
+    assert bool(((picture[..., 0] > 150) & (picture[..., 1] < 90)).any()) == red
+
+
+def test_what_each_camera_shows_is_looked_up_anew_at_another_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def moments(camera: str) -> set[int]:
+        ticks = []
+        for second in range(21):
+            monkeypatch.setattr(data, "utc_now", lambda second=second: AT + timedelta(seconds=second))
+            ticks.append(data._tick(camera, 10.0))
+        return {second for second in range(1, 21) if ticks[second] != ticks[second - 1]}
+
+    assert all(len(moments(f"cam-{n}")) == 2 for n in range(9))
+    assert len({min(moments(f"cam-{n}")) for n in range(9)}) > 3
