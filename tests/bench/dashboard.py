@@ -48,7 +48,7 @@ from ..servers import free_port
 from ..small_model import SMALL
 from .sessions import Rerun, Session, look_around, rerun_often
 
-PAGES = ("line", "line", "line", "alerts", "alerts", "search", "drift", "curate", "models", "health")
+PAGES = ("", "", "", "alerts", "alerts", "search", "drift", "curate", "models", "health")
 PRODUCT = "flange"
 CAMERAS = 8
 PICTURES = 40
@@ -268,7 +268,7 @@ def a_shift(url: str, pid: int, size: Size) -> None:
     for part in range(PARTS + 1):
         rows.append([f"{done:,}", f"{server.memory_info().rss / 2**20:.0f}"])
         if part < PARTS:
-            done += rerun_often(url, "line", size.shift_reruns // PARTS)
+            done += rerun_often(url, "", size.shift_reruns // PARTS)
     print("\n" + table(["reruns of the line page", "memory of the server, MiB"], rows), flush=True)
 
 
