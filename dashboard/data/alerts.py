@@ -3,20 +3,19 @@
 from dashboard.access import Right, needs, person
 from dashboard.sources import sources
 from infra.store import alerts as alert_store
-from infra.store.alerts import Alert, AlertAction, AlertKey
-from infra.store.tables import AlertState
+from infra.store.alerts import Alert, AlertAction, AlertFilter, AlertKey
 
 ALERTS_PER_PAGE = 20
 
 
 @needs(Right.SEE)
-def alert_page(state: AlertState | None, after: AlertKey | None) -> tuple[list[Alert], bool]:
+def alert_page(wanted: AlertFilter, after: AlertKey | None) -> tuple[list[Alert], bool]:
     """Return one page of alerts, newest first, and whether there are older ones.
 
     Raises:
         DatabaseAwayError: The database does not answer.
     """
-    found = alert_store.list_alerts(sources().database, state, after=after, limit=ALERTS_PER_PAGE + 1)
+    found = alert_store.list_alerts(sources().database, wanted, after=after, limit=ALERTS_PER_PAGE + 1)
     return found[:ALERTS_PER_PAGE], len(found) > ALERTS_PER_PAGE
 
 

@@ -10,7 +10,7 @@ from dashboard.data import pictures
 from dashboard.views.calm import Pages, show_away
 from infra.errors import DatabaseAwayError
 from infra.heatmaps import LOUD, QUIET, overlay
-from infra.store.alerts import ACKNOWLEDGED_ACTION, MAX_REASON, Alert, AlertAction, AlertKey
+from infra.store.alerts import ACKNOWLEDGED_ACTION, MAX_REASON, Alert, AlertAction, AlertFilter, AlertKey
 from infra.store.tables import AlertKind, AlertState
 from infra.store.verdicts import Verdict
 
@@ -62,7 +62,7 @@ def _draw_list() -> None:
         persist_state="session",
     )
     pages: list[AlertKey] = st.session_state.setdefault(_PAGES, [])
-    found, more = data.alert_page(_SHOWN[shown or "Open"], pages[-1] if pages else None)
+    found, more = data.alert_page(AlertFilter(_SHOWN[shown or "Open"]), pages[-1] if pages else None)
     if found:
         _table(found, with_state=shown == "All")
     else:

@@ -1,6 +1,6 @@
 """Alerts: the list, one of them with its verdict, and what people did with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from infra.store.audit import ALERT_ACTION, alert_subject, record
 from infra.store.connect import transaction
-from infra.store.tables import AlertOutcome, AlertState, alert_actions, alerts, models, verdicts
+from infra.store.tables import AlertKind, AlertOutcome, AlertState, alert_actions, alerts, models, verdicts
 from infra.store.verdicts import Verdict, verdict_columns, verdict_from_row
 
 MAX_REASON = 500
@@ -62,6 +62,16 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts of the list are wanted; None: any."""
+
+    state: AlertState | None = None
+    kind: AlertKind | None = None
+    camera: str | None = None
+    product: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AlertAction:
     """What somebody did with an alert, when and why."""
 
@@ -72,13 +82,13 @@ class AlertAction:
 
 
 def list_alerts(
-    engine: sa.Engine, state: AlertState | None = None, *, after: AlertKey | None = None, limit: int = 50
+    engine: sa.Engine, wanted: AlertFilter | None = None, *, after: AlertKey | None = None, limit: int = 50
 ) -> list[Alert]:
     """Return alerts, newest first.
 
     Args:
         engine: The database.
-        state: Only those; None: all.
+        wanted: Which; None: all.
         after: The last alert of the page before; None: from the newest.
         limit: Most alerts that are returned.
 
@@ -86,16 +96,19 @@ def list_alerts(
         DatabaseAwayError: The database does not answer.
     """
     with transaction(engine) as connection:
-        rows = connection.execute(list_alerts_query(state, after, limit)).mappings()
+        rows = connection.execute(list_alerts_query(wanted or AlertFilter(), after, limit)).mappings()
         return [_alert_from_row(row) for row in rows]
 
 
-def list_alerts_query(state: AlertState | None, after: AlertKey | None, limit: int) -> sa.Select[*tuple[Any, ...]]:
-    """One page from the index of the list, then one verdict by primary key for each alert of it."""
+def list_alerts_query(wanted: AlertFilter, after: AlertKey | None, limit: int) -> sa.Select[*tuple[Any, ...]]:
+    """One page from an index of the list, then one verdict by primary key for each alert of it."""
     page = sa.select(alerts)
-    if state is not None:
-        # Written out, so that the planner sees that the index of the open alerts fits.
-        page = page.where(alerts.c.state == sa.literal_column(f"'{state.value}'"))
+    if wanted.state is not None:
+        # Written out, so that the planner sees that the index of the open alerts fits, or the one of the others.
+        page = page.where(alerts.c.state == sa.literal_column(f"'{AlertState(wanted.state).value}'"))
+    for name in ("kind", "camera", "product"):
+        if (value := getattr(wanted, name)) is not None:
+            page = page.where(alerts.c[name] == value)
     if after is not None:
         page = page.where(sa.tuple_(alerts.c.opened_at, alerts.c.id) < (after.opened_at, after.id))
     page_of = page.order_by(alerts.c.opened_at.desc(), alerts.c.id.desc()).limit(limit).subquery("page")
@@ -151,12 +164,10 @@ def acknowledge(engine: sa.Engine, alert_id: int, who: str, reason: str) -> bool
         LookupError: There is no alert of that number.
         DatabaseAwayError: The database does not answer; to try again is safe.
     """
-    text = _checked_reason(reason)
-    with transaction(engine) as connection:
-        return _moved(connection, alert_id, _Step(ACKNOWLEDGED_ACTION, who, text), _ACKNOWLEDGED)
+    return acknowledge_many(engine, [alert_id], who, reason) == 1
 
 
-def acknowledge_many(engine: sa.Engine, alert_ids: Sequence[int], who: str, reason: str) -> int:
+def acknowledge_many(engine: sa.Engine, alert_ids: Collection[int], who: str, reason: str) -> int:
     """Acknowledge those of several alerts that are open, for one reason, all in one transaction.
 
     Returns:
@@ -167,13 +178,17 @@ def acknowledge_many(engine: sa.Engine, alert_ids: Sequence[int], who: str, reas
         LookupError: There is no alert of one of the numbers; none was acknowledged.
         DatabaseAwayError: The database does not answer; to try again is safe.
     """
-    step = _Step(ACKNOWLEDGED_ACTION, who, _checked_reason(reason))
+    step = Step(ACKNOWLEDGED_ACTION, who, checked_reason(reason))
     with transaction(engine) as connection:
-        return sum(_moved(connection, each, step, _ACKNOWLEDGED) for each in sorted(set(alert_ids)))
+        moved = move(connection, alert_ids, AlertState.ACKNOWLEDGED)
+        put_on_record(connection, moved, step)
+        return len(moved)
 
 
-def resolve(engine: sa.Engine, alert_id: int, who: str, reason: str, outcome: AlertOutcome | None = None) -> bool:
-    """Say that nothing is left to do about an alert, and what it turned out to be; on record with who and why.
+def resolve(engine: sa.Engine, alert_id: int, who: str, reason: str) -> bool:
+    """Say that nothing is left to do about an alert; on record with who and why.
+
+    What it turned out to be is said by `infra.store.alert_outcomes.judge`.
 
     Returns:
         False where it was resolved before: somebody was quicker, and nothing was written.
@@ -183,40 +198,71 @@ def resolve(engine: sa.Engine, alert_id: int, who: str, reason: str, outcome: Al
         LookupError: There is no alert of that number.
         DatabaseAwayError: The database does not answer; to try again is safe.
     """
-    step = _Step(outcome or RESOLVED_ACTION, who, _checked_reason(reason))
-    resolved = {"state": AlertState.RESOLVED, "outcome": outcome, "resolved_at": sa.func.clock_timestamp()}
+    step = Step(RESOLVED_ACTION, who, checked_reason(reason))
     with transaction(engine) as connection:
-        return _moved(connection, alert_id, step, resolved)
+        moved = move(connection, [alert_id], AlertState.RESOLVED)
+        put_on_record(connection, moved, step)
+        return bool(moved)
 
 
-_ACKNOWLEDGED: dict[str, Any] = {"state": AlertState.ACKNOWLEDGED}
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What somebody does with alerts, and why."""
+
+    action: str
+    who: str
+    reason: str
+
+
 _COMES_FROM = {
     AlertState.ACKNOWLEDGED: [AlertState.OPEN],
     AlertState.RESOLVED: [AlertState.OPEN, AlertState.ACKNOWLEDGED],
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    action: str
-    who: str
-    reason: str
+def move(
+    connection: sa.Connection, alert_ids: Collection[int], to: AlertState, outcome: AlertOutcome | None = None
+) -> list[int]:
+    """Move alerts on; call `put_on_record` in the same transaction, when all of its other rows are written.
+
+    They are locked in the order of their numbers, before anybody waits for the audit log: two people who acknowledge the
+    same alerts at once wait for each other in turn, never in a circle.
+
+    Returns:
+        The numbers of those that moved, ascending; the others have gone there or further before.
+
+    Raises:
+        LookupError: There is no alert of one of the numbers.
+    """
+    wanted = sorted(set(alert_ids))
+    valid = [number for number in wanted if 0 <= number <= _LARGEST_ID]
+    these = alerts.c.id == sa.any_(sa.literal(valid, sa.ARRAY(sa.BigInteger)))
+    # One by one in this order: an UPDATE of them all would lock them in whatever order it meets them.
+    found = connection.execute(
+        sa.select(alerts.c.id, alerts.c.state).where(these).order_by(alerts.c.id).with_for_update()
+    )
+    states = {number: AlertState(state) for number, state in found}
+    if missing := [number for number in wanted if number not in states]:
+        raise LookupError(f"there is no alert {missing[0]}")
+    moving = [number for number in wanted if states[number] in _COMES_FROM[to]]
+    if moving:
+        values: dict[str, Any] = {"state": to}
+        if to is AlertState.RESOLVED:
+            values |= {"outcome": outcome, "resolved_at": sa.func.clock_timestamp()}
+        of_these = alerts.c.id == sa.any_(sa.literal(moving, sa.ARRAY(sa.BigInteger)))
+        connection.execute(sa.update(alerts).where(of_these).values(values))
+    return moving
 
 
-def _moved(connection: sa.Connection, alert_id: int, step: _Step, values: dict[str, Any]) -> bool:
-    """Move an alert on and put it on record; False where it has gone there or further before."""
-    if not 0 <= alert_id <= _LARGEST_ID:
-        raise LookupError(f"there is no alert {alert_id}")
-    before = _COMES_FROM[values["state"]]
-    moved = sa.update(alerts).where(alerts.c.id == alert_id, alerts.c.state.in_(before)).values(values)
-    if connection.scalar(moved.returning(alerts.c.id)) is None:
-        if connection.scalar(sa.select(alerts.c.id).where(alerts.c.id == alert_id)) is None:
-            raise LookupError(f"there is no alert {alert_id}")
-        return False
-    done = sa.insert(alert_actions).values(alert_id=alert_id, action=step.action, who=step.who, reason=step.reason)
-    detail = {ALERT_ACTION: connection.execute(done.returning(alert_actions.c.id)).scalar_one()}
-    record(connection, step.who, step.action, alert_subject(alert_id), reason=step.reason, detail=detail)
-    return True
+def put_on_record(connection: sa.Connection, moved: Sequence[int], step: Step) -> None:
+    """Put on record what somebody did with alerts, as the last step of a transaction: it holds the audit log from then on."""
+    if not moved:
+        return
+    rows = [{"alert_id": each, "action": step.action, "who": step.who, "reason": step.reason} for each in moved]
+    added = sa.insert(alert_actions).returning(alert_actions.c.alert_id, alert_actions.c.id)
+    for alert_id, action_id in sorted(tuple(row) for row in connection.execute(added, rows)):
+        detail = {ALERT_ACTION: action_id}
+        record(connection, step.who, step.action, alert_subject(alert_id), reason=step.reason, detail=detail)
 
 
 def actions(engine: sa.Engine, alert_id: int) -> list[AlertAction]:
@@ -250,7 +296,12 @@ def _alert_from_row(row: Mapping[Any, Any]) -> Alert:
     return Alert(**own, verdict=verdict_from_row(row) if has_verdict else None)
 
 
-def _checked_reason(reason: str) -> str:
+def checked_reason(reason: str) -> str:
+    """Return a reason without the blanks around it.
+
+    Raises:
+        ValueError: It is empty, longer than MAX_REASON characters, or has a NUL.
+    """
     text = reason.strip()
     if not text:
         raise ValueError("a reason is needed")

@@ -98,6 +98,16 @@ def decide(engine: sa.Engine, made: Sequence[NewDecision]) -> int:
         CurationError: The same picture is decided about twice, in different ways.
         DatabaseAwayError: PostgreSQL does not answer.
     """
+    with transaction(engine) as connection:
+        return decide_in(connection, made)
+
+
+def decide_in(connection: sa.Connection, made: Sequence[NewDecision]) -> int:
+    """As `decide`, in a transaction that does something else too; it holds the audit log from then on.
+
+    Raises:
+        CurationError: The same picture is decided about twice, in different ways.
+    """
     by_picture: dict[tuple[str, str], NewDecision] = {}
     for each in made:
         before = by_picture.setdefault((each.product, each.sha256), each)
@@ -105,21 +115,26 @@ def decide(engine: sa.Engine, made: Sequence[NewDecision]) -> int:
             raise CurationError(
                 f"{each.sha256} is both {before.decision} and {each.decision}; nothing was put on record"
             )
-    with transaction(engine) as connection:
-        known: dict[tuple[str, str], Decision] = {}
-        for product in sorted({product for product, _ in by_picture}):
-            connection.execute(_LOCK, {"product": product})
-            wanted = [sha256 for of, sha256 in by_picture if of == product]
-            known |= {(product, row.sha256): row for row in _newest(connection, product, wanted)}
-        fresh = [
-            _with_its_run(each, known.get(picture))
-            for picture, each in by_picture.items()
-            if _changes(known.get(picture), each)
-        ]
-        if fresh:
-            connection.execute(sa.insert(decisions), [asdict(each) for each in fresh])
-            _record(connection, fresh)
-        return len(fresh)
+    known: dict[tuple[str, str], Decision] = {}
+    for product in sorted({product for product, _ in by_picture}):
+        connection.execute(_LOCK, {"product": product})
+        wanted = [sha256 for of, sha256 in by_picture if of == product]
+        known |= {(product, row.sha256): row for row in _newest(connection, product, wanted)}
+    fresh = [
+        _with_its_run(each, known.get(picture))
+        for picture, each in by_picture.items()
+        if _changes(known.get(picture), each)
+    ]
+    if fresh:
+        connection.execute(sa.insert(decisions), [asdict(each) for each in fresh])
+        _record(connection, fresh)
+    return len(fresh)
+
+
+def latest_decision(connection: sa.Connection, product: str, sha256: str) -> Decision | None:
+    """Return the newest decision about a picture; until the transaction ends nobody else can make a newer one."""
+    connection.execute(_LOCK, {"product": product})
+    return next(iter(_newest(connection, product, [sha256])), None)
 
 
 @dataclass(frozen=True, slots=True)

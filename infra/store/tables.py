@@ -189,6 +189,8 @@ verdicts = sa.Table(
         sa.text("received_at DESC"),
         postgresql_where=sa.text("archive_ref IS NOT NULL"),
     ),
+    sa.Index("verdicts_part", "part_id", sa.text("received_at DESC"), postgresql_where=sa.text("part_id IS NOT NULL")),
+    sa.Index("verdicts_not_good", "received_at", "camera", "frame_id", postgresql_where=sa.text("state <> 'GOOD'")),
     postgresql_partition_by="RANGE (received_at)",
 )
 
@@ -484,6 +486,13 @@ alerts = sa.Table(
     sa.Index("alerts_false_alarms", "opened_at", postgresql_where=sa.text("outcome = 'false_alarm'")),
     sa.Index("alerts_newest", sa.text("opened_at DESC"), sa.text("id DESC")),
     sa.Index("alerts_open", sa.text("opened_at DESC"), sa.text("id DESC"), postgresql_where=sa.text("state = 'open'")),
+    sa.Index(
+        "alerts_state",
+        "state",
+        sa.text("opened_at DESC"),
+        sa.text("id DESC"),
+        postgresql_where=sa.text("state <> 'open'"),
+    ),
     sa.Index("alerts_frame", "frame_id", "camera"),
     sa.Index(
         "alerts_camera_health",

@@ -7,17 +7,29 @@ import pytest
 import sqlalchemy as sa
 
 from infra.store import alerts as store
-from infra.store.tables import AlertState, alerts, ensure_day_partitions
+from infra.store.alerts import AlertFilter
+from infra.store.audit import newest, verify
+from infra.store.tables import AlertKind, AlertState, alerts, ensure_day_partitions
+
+from .plans import plan_nodes, rows_read
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 
 
-def open_alert(database: sa.Engine, minute: int = 0, frame_id: str = "frame", camera: str = "cam") -> int:
+def open_alert(
+    database: sa.Engine,
+    minute: int = 0,
+    frame_id: str = "frame",
+    camera: str = "cam",
+    *,
+    kind: str = "defect",
+    product: str = "tile",
+) -> int:
     at = NOON + timedelta(minutes=minute)
     row = {
-        "kind": "defect",
+        "kind": kind,
         "camera": camera,
-        "product": "tile",
+        "product": product,
         "received_at": at,
         "frame_id": frame_id,
         "opened_at": at,
@@ -60,8 +72,8 @@ def test_an_alert_that_opens_meanwhile_does_not_shift_the_next_page(database: sa
 def test_the_list_is_filtered_by_state_and_the_open_ones_are_counted(database: sa.Engine) -> None:
     first, second = open_alert(database, 0), open_alert(database, 1)
     store.acknowledge(database, first, "m.weber", "a scratch")
-    assert [one.id for one in store.list_alerts(database, AlertState.OPEN)] == [second]
-    assert [one.id for one in store.list_alerts(database, AlertState.ACKNOWLEDGED)] == [first]
+    assert [one.id for one in store.list_alerts(database, AlertFilter(AlertState.OPEN))] == [second]
+    assert [one.id for one in store.list_alerts(database, AlertFilter(AlertState.ACKNOWLEDGED))] == [first]
     assert store.count_open(database) == 1
 
 
@@ -149,3 +161,149 @@ def test_a_reason_is_needed(database: sa.Engine, reason: str) -> None:
 
 def test_the_longest_reason_fits(database: sa.Engine) -> None:
     assert store.acknowledge(database, open_alert(database), "m.weber", "x" * store.MAX_REASON)
+
+
+def numbers(found: list[store.Alert]) -> list[int]:
+    return [one.id for one in found]
+
+
+def test_filters_narrow_each_other_and_pages_keep_to_them(database: sa.Engine) -> None:
+    wanted = [open_alert(database, minute, camera="left", kind="drift") for minute in (0, 2, 4)]
+    open_alert(database, 1, camera="right", kind="drift")
+    open_alert(database, 3, camera="left")
+    other = open_alert(database, 5, camera="left", kind="drift", product="flange")
+    both = AlertFilter(kind=AlertKind.DRIFT, camera="left")
+    assert numbers(store.list_alerts(database, both)) == [other, *wanted[::-1]]
+    tiles = AlertFilter(AlertState.OPEN, AlertKind.DRIFT, "left", "tile")
+    first = store.list_alerts(database, tiles, limit=2)
+    assert numbers(first) == wanted[:0:-1]
+    assert numbers(store.list_alerts(database, tiles, after=first[-1].key, limit=2)) == wanted[:1]
+    assert store.list_alerts(database, AlertFilter(camera="nobody's")) == []
+
+
+def test_many_are_acknowledged_at_once_each_on_record(database: sa.Engine) -> None:
+    opened = [open_alert(database, minute) for minute in range(200)]
+    store.acknowledge(database, opened[7], "first", "mine")
+    assert store.acknowledge_many(database, [*opened, opened[3]], "m.weber", " lamp replaced ") == 199
+    assert store.count_open(database) == 0
+    assert [(each.who, each.reason) for each in store.actions(database, opened[7])] == [("first", "mine")]
+    assert [(each.who, each.reason) for each in store.actions(database, opened[3])] == [("m.weber", "lamp replaced")]
+    rows = newest(database, 199)
+    assert {(row.who, row.action, row.reason) for row in rows} == {("m.weber", "acknowledge", "lamp replaced")}
+    assert {row.subject for row in rows} == {f"alert {number}" for number in opened if number != opened[7]}
+    with database.connect() as connection:
+        pairs = connection.execute(sa.text("SELECT alert_id, id FROM alert_actions WHERE who = 'm.weber'"))
+        by_subject = {f"alert {alert_id}": number for alert_id, number in pairs}
+    assert {row.subject: row.detail["alert_action"] for row in rows} == by_subject
+    assert verify(database).broken is None
+    assert store.acknowledge_many(database, [], "m.weber", "none") == 0
+
+
+@pytest.mark.parametrize("unknown", [0, -1, 4711, 2**63, 10**30])
+def test_of_many_with_an_unknown_number_none_is_acknowledged(database: sa.Engine, unknown: int) -> None:
+    opened = [open_alert(database, minute) for minute in range(3)]
+    with pytest.raises(LookupError, match=str(unknown)):
+        store.acknowledge_many(database, [*opened, unknown], "m.weber", "seen")
+    assert store.count_open(database) == 3
+    assert newest(database, 1) == []
+
+
+def test_two_people_who_acknowledge_many_at_once_share_them_without_a_deadlock(database: sa.Engine) -> None:
+    opened = [open_alert(database, minute) for minute in range(60)]
+    together = threading.Barrier(4)
+    won: dict[str, int] = {}
+    failed: list[Exception] = []
+
+    def acknowledge(who: str, numbers: list[int]) -> None:
+        together.wait(timeout=30)
+        try:
+            won[who] = store.acknowledge_many(database, numbers, who, "seen")
+        except Exception as error:
+            failed.append(error)
+
+    def one_by_one(who: str) -> None:
+        together.wait(timeout=30)
+        try:
+            won[who] = sum(store.acknowledge(database, number, who, "seen") for number in reversed(opened))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [
+        threading.Thread(target=acknowledge, args=("first", opened)),
+        threading.Thread(target=acknowledge, args=("second", opened[::-1])),
+        threading.Thread(target=acknowledge, args=("third", opened[::2] + opened[1::2])),
+        threading.Thread(target=one_by_one, args=("fourth",)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert failed == []
+    assert sum(won.values()) == 60
+    with database.connect() as connection:
+        per_alert = "SELECT count(*), count(DISTINCT alert_id) FROM alert_actions"
+        assert tuple(connection.execute(sa.text(per_alert)).one()) == (60, 60)
+    assert verify(database).rows == 60
+
+
+def test_an_alert_is_resolved_once_also_where_nobody_acknowledged_it(database: sa.Engine) -> None:
+    opened = [open_alert(database, minute) for minute in range(2)]
+    store.acknowledge(database, opened[0], "first", "I look")
+    for number in opened:
+        assert store.resolve(database, number, "m.weber", "lamp replaced")
+        assert not store.resolve(database, number, "second", "again")
+        assert not store.acknowledge(database, number, "second", "too late")
+        found = store.alert(database, number)
+        assert found is not None
+        assert (found.state, found.outcome) == (AlertState.RESOLVED, None)
+        assert found.resolved_at is not None
+        assert store.actions(database, number)[-1].action == "resolve"
+    assert [row.action for row in newest(database, 9)] == ["resolve", "resolve", "acknowledge"]
+    assert numbers(store.list_alerts(database, AlertFilter(AlertState.RESOLVED))) == opened[::-1]
+    with pytest.raises(LookupError):
+        store.resolve(database, 4711, "m.weber", "why")
+
+
+_MANY = """
+INSERT INTO alerts (kind, camera, product, received_at, frame_id, state, resolved_at, opened_at)
+SELECT CASE WHEN n % 1000 = 7 THEN 'drift' ELSE 'defect' END, 'cam-' || n % 50,
+       CASE WHEN n % 2000 < 2 THEN 'rare' ELSE 'tile' END,
+       :noon, 'frame-' || n, state, CASE WHEN state = 'resolved' THEN now() END, :noon - n * interval '1 min'
+FROM generate_series(1, 10000) AS n,
+     LATERAL (SELECT CASE WHEN n % 2500 = 3 THEN 'resolved' WHEN n % 10 = 1 THEN 'open' ELSE 'acknowledged' END AS state) AS s
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "page", "index"),
+    [
+        (AlertFilter(kind=AlertKind.DRIFT), 10, "alerts_kind"),
+        (AlertFilter(product="rare"), 10, "alerts_product"),
+        (AlertFilter(camera="cam-3"), 20, "alerts_camera"),
+        (AlertFilter(camera="silent since ever"), 0, "alerts_camera"),
+        (AlertFilter(AlertState.RESOLVED), 4, "alerts_state"),
+        (AlertFilter(AlertState.ACKNOWLEDGED), 20, ""),
+        (AlertFilter(AlertState.OPEN), 20, ""),
+        (AlertFilter(), 20, "alerts_newest"),
+        (AlertFilter(AlertState.ACKNOWLEDGED, AlertKind.DRIFT, "cam-7", "tile"), 10, ""),
+    ],
+)
+def test_of_10000_alerts_a_page_reads_about_as_many_as_it_shows(
+    database: sa.Engine, wanted: AlertFilter, page: int, index: str
+) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text(_MANY), {"noon": NOON})
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE alerts"))
+    found = store.list_alerts(database, wanted, limit=20)
+    assert len(found) == page
+    for after in (None, found[0].key if found else None):
+        query = store.list_alerts_query(wanted, after, 20)
+        scans = [node for node in plan_nodes(database, query) if node.get("Relation Name") == "alerts"]
+        assert scans
+        assert "Seq Scan" not in {scan["Node Type"] for scan in scans}
+        assert sum(map(rows_read, scans)) <= 250
+    if index:
+        assert index in {
+            node.get("Index Name") for node in plan_nodes(database, store.list_alerts_query(wanted, None, 20))
+        }

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from infra.store import alerts as alert_store
-from infra.store.alerts import Alert
+from infra.store.alerts import Alert, AlertFilter
 from infra.store.gaps import Gap, raise_gap_alert, untold_gaps, untold_gaps_query
 from infra.store.ledger import Accounted, count
 from infra.store.models import RegisteredModel
@@ -53,7 +53,7 @@ def gaps_told(database: sa.Engine) -> list[tuple[str, str | None, int | None]]:
 
 
 def acknowledge(database: sa.Engine) -> None:
-    for one in alert_store.list_alerts(database, AlertState.OPEN):
+    for one in alert_store.list_alerts(database, AlertFilter(AlertState.OPEN)):
         alert_store.acknowledge(database, one.id, "m.weber", "the cable")
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,13 +9,15 @@ import sqlalchemy as sa
 from infra.engines import Engines
 from infra.store import line, rollups
 from infra.store import verdicts as store
-from infra.store.alerts import AlertKey, list_alerts_query
+from infra.store.alerts import AlertFilter, AlertKey, list_alerts_query
 from infra.store.connect import open_database
 from infra.store.outbox import page_query
 from infra.store.results import known_frames_query
 from infra.store.rolling import roll, waiting
 from infra.store.schema import migrate
 from infra.store.tables import AlertState, VerdictState, ensure_day_partitions, verdicts
+
+from .plans import plan_nodes, rows_read
 
 NOW = datetime(2026, 3, 3, 18, tzinfo=UTC)
 FRAMES = 100_000
@@ -90,6 +91,7 @@ def filled(engines: Engines, template_database: str) -> Iterator[sa.Engine]:
     admin.dispose()
 
 
+<<<<<<< HEAD
 @pytest.fixture(scope="module")
 def rolled(filled: sa.Engine) -> sa.Engine:
     """The same, with its rollups."""
@@ -116,6 +118,8 @@ def rows_read(node: dict[str, Any]) -> float:
     return node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
 
 
+=======
+>>>>>>> fcf739d (Filter the list of alerts by index, judge one together with its picture, and let two people acknowledge the same many)
 def test_no_question_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine) -> None:
     with filled.connect() as connection:
         middle = connection.execute(sa.text("SELECT opened_at, id FROM alerts ORDER BY id LIMIT 1 OFFSET 900")).one()
@@ -129,10 +133,15 @@ def test_no_question_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine)
         "known frames": known_frames_query(verdicts, [("cam-0", "frame-500"), *FOREIGN], NOW - timedelta(days=7)),
         "to be published": page_query(20),
         "heatmap": store.heatmap_query("cam-0", "frame-500", NOW),
+<<<<<<< HEAD
         "open alerts": list_alerts_query(AlertState.OPEN, after, 20),
         "all alerts": list_alerts_query(None, after, 20),
         "frames of the last minute": line.frames_since_query(NOW - timedelta(minutes=1)),
         "false alarms of the shift": line.false_alarms_query(NOW - timedelta(hours=8)),
+=======
+        "open alerts": list_alerts_query(AlertFilter(AlertState.OPEN), after, 20),
+        "all alerts": list_alerts_query(AlertFilter(), after, 20),
+>>>>>>> fcf739d (Filter the list of alerts by index, judge one together with its picture, and let two people acknowledge the same many)
     }
     for name, query in questions.items():
         scans = [
@@ -159,7 +168,7 @@ def test_what_is_shown_is_all_that_is_read(filled: sa.Engine) -> None:
         assert len(list(connection.execute(known))) == 1
     page = [node for node in plan_nodes(filled, page_query(20)) if node.get("Relation Name", "").startswith("verdicts")]
     assert 0 < sum(map(rows_read, page)) < 1.5 * 20
-    first = list_alerts_query(AlertState.OPEN, None, 20)
+    first = list_alerts_query(AlertFilter(AlertState.OPEN), None, 20)
     assert sum(rows_read(node) for node in plan_nodes(filled, first) if "Index Name" in node) <= 3 * 20
 
 

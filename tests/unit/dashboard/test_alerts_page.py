@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.data import alerts as data
 from dashboard.data import pictures
 from infra.errors import DatabaseAwayError
-from infra.store.alerts import Alert, AlertAction, AlertKey
+from infra.store.alerts import Alert, AlertAction, AlertFilter, AlertKey
 from infra.store.tables import AlertState
 
 from .shown import AT, HOSTILE, PICTURE, alert_of, marked_up, texts
@@ -25,9 +25,11 @@ class FakeAlerts:
     away: bool = False
     quicker: bool = False
 
-    def alert_page(self, state: AlertState | None, after: AlertKey | None) -> tuple[list[Alert], bool]:
+    def alert_page(self, wanted: AlertFilter, after: AlertKey | None) -> tuple[list[Alert], bool]:
         self._answer()
-        found = [one for one in self.alerts if state in (None, one.state) and (after is None or one.id < after.id)]
+        found = [
+            one for one in self.alerts if wanted.state in (None, one.state) and (after is None or one.id < after.id)
+        ]
         return found[:2], len(found) > 2
 
     def open_alerts(self) -> int:
