@@ -230,3 +230,48 @@ def heatmap_query(camera: str, frame_id: str, received_at: datetime) -> sa.Selec
         .order_by(heatmaps.c.camera.desc())
         .limit(1)
     )
+
+
+def neighbours(engine: sa.Engine, camera: str, frame_id: str, received_at: datetime, each_side: int) -> list[Verdict]:
+    """Return a camera's verdicts right before and after a frame, oldest first, the frame itself left out.
+
+    Args:
+        engine: The database.
+        camera: The frame's camera.
+        frame_id: The frame's id; of frames that were received at the same time those with a lower id count as before.
+        received_at: When the bus took it (UTC).
+        each_side: Most verdicts on each side.
+
+    Raises:
+        DatabaseAwayError: The database does not answer.
+    """
+    with transaction(engine) as connection:
+        sides = [
+            connection.execute(neighbours_query(camera, frame_id, received_at, each_side, later=later)).mappings().all()
+            for later in (False, True)
+        ]
+        before, after = ([verdict_from_row(row) for row in side] for side in sides)
+        return [*reversed(before), *after]
+
+
+def neighbours_query(
+    camera: str, frame_id: str, received_at: datetime, limit: int, *, later: bool
+) -> sa.Select[*tuple[Any, ...]]:
+    """A few steps along the camera index; the camera stands in the order for the reason of `latest_verdicts_query`."""
+    row = verdicts.c
+    place = sa.tuple_(row.received_at, row.frame_id)
+    if later:
+        beyond = [row.received_at >= received_at, place > (received_at, frame_id)]
+        order = [row.camera.desc(), row.received_at, row.frame_id]
+    else:
+        beyond = [row.received_at <= received_at, place < (received_at, frame_id)]
+        order = [row.camera, row.received_at.desc(), row.frame_id.desc()]
+    near = sa.select(verdicts).where(row.camera >= camera, row.camera <= camera, *beyond).order_by(*order).limit(limit)
+    found = near.subquery("near")
+    joined = found.outerjoin(models, models.c.id == found.c.model_id)
+    in_order = (found.c.received_at, found.c.frame_id)
+    return (
+        sa.select(*verdict_columns(found))
+        .select_from(joined)
+        .order_by(*(in_order if later else [column.desc() for column in in_order]))
+    )
