@@ -122,7 +122,7 @@ def trace(
     ] = False,
 ) -> None:
     """Show what the verdict of a frame stands on, from its picture to who acknowledged its alert; exit code 1 if unknown."""
-    from infra import engines, settings, trace_report
+    from infra import engines, settings, trace_report, trace_words
 
     chosen = settings.load_settings()
     moment = None if as_of is None else trace_report.parsed_time(as_of)
@@ -131,7 +131,7 @@ def trace(
     if not report.trace.found:
         typer.echo(trace_report.not_on_record(report.trace, camera), err=True)
         raise typer.Exit(1)
-    typer.echo(trace_report.trace_json(report) if as_json else trace_report.trace_text(report))
+    typer.echo(trace_report.trace_json(report) if as_json else trace_words.trace_text(report))
 
 
 @audit_app.command("verify")

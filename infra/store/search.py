@@ -163,8 +163,8 @@ def _path(search: Search) -> sa.Column[Any] | None:
 
 def _newest_first(source: sa.FromClause, path: sa.Column[Any] | None) -> list[sa.ColumnElement[Any]]:
     column = source.c
-    newest_first = [column.received_at.desc(), column.camera.desc(), column.frame_id.desc()]
-    return newest_first if path is None else [column[path.name], *newest_first]
+    first: list[sa.ColumnElement[Any]] = [] if path is None else [column[path.name]]
+    return [*first, column.received_at.desc(), column.camera.desc(), column.frame_id.desc()]
 
 
 def _within(search: Search, after: SearchKey | None) -> list[sa.ColumnElement[bool]]:

@@ -7,10 +7,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from infra.store.alerts import ACKNOWLEDGED_ACTION
+from infra.store.alerts import ACKNOWLEDGED_ACTION, RESOLVED_ACTION
 from infra.store.audit import ALERT_ACTION, PROMOTION, about, alert_subject, model_subject
 from infra.store.connect import transaction
-from infra.store.tables import PromotionKind, alert_actions, alerts, dead_letters, models, promotions, verdicts
+from infra.store.tables import (
+    AlertOutcome,
+    PromotionKind,
+    alert_actions,
+    alerts,
+    dead_letters,
+    models,
+    promotions,
+    second_verdicts,
+    verdicts,
+)
+
+_ALERT_ACTIONS = (ACKNOWLEDGED_ACTION, RESOLVED_ACTION, *AlertOutcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +30,8 @@ class Deed:
     """What somebody did.
 
     Attributes:
-        action: `acknowledge`, or how a model came into force (`promoted`, …).
+        action: `acknowledge`, `resolve`, what an alert turned out to be (`false_alarm`, `real_defect`), or how a model came
+            into force (`promoted`, …).
         who: The person or service.
         reason: Why, in that person's words; may be empty.
         at: When (UTC).
@@ -65,7 +78,7 @@ class TracedModel:
 
 @dataclass(frozen=True, slots=True)
 class TracedAlert:
-    """An alert about a frame, and who acknowledged it; open while nobody has."""
+    """An alert about a frame, and who acknowledged or resolved it; open while nobody has."""
 
     id: int
     kind: str
@@ -74,8 +87,29 @@ class TracedAlert:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedSecond:
+    """What a model says of the frame that was not in force; the attributes are columns of `second_verdicts` and `models`."""
+
+    product: str
+    version: int
+    source: str
+    state: str
+    score: float
+    threshold: float
+    p_value: float
+    views: int
+    scored_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TracedVerdict:
-    """A verdict and what it came from; times in UTC. The attributes are columns of `verdicts`, but for `model` and `alerts`."""
+    """A verdict and what it came from; times in UTC. The attributes are columns of `verdicts`, but for the last three.
+
+    Attributes:
+        model: That judged the frame.
+        seconds: What other models say of it, by version.
+        alerts: About it.
+    """
 
     camera: str
     frame_id: str
@@ -102,6 +136,7 @@ class TracedVerdict:
     views: int | None
     archive_ref: str | None
     model: TracedModel | None
+    seconds: tuple[TracedSecond, ...]
     alerts: tuple[TracedAlert, ...]
 
 
@@ -145,13 +180,21 @@ class Trace:
         return bool(self.verdicts or self.dead_letters)
 
 
-def read_trace(engine: sa.Engine, frame_id: str, camera: str | None = None, *, as_of: datetime | None = None) -> Trace:
+def read_trace(
+    engine: sa.Engine,
+    frame_id: str,
+    camera: str | None = None,
+    *,
+    received_at: datetime | None = None,
+    as_of: datetime | None = None,
+) -> Trace:
     """Read what is on record about a frame, as one moment of the database has it.
 
     Args:
         engine: The database.
         frame_id: The frame's id, unique within its camera.
         camera: Its camera; None: every camera that has such a frame.
+        received_at: When the bus took it; None: at any time, of an id that was used again.
         as_of: What came on record later is left out; None: everything is there.
 
     Raises:
@@ -160,7 +203,7 @@ def read_trace(engine: sa.Engine, frame_id: str, camera: str | None = None, *, a
     if not (_is_unicode(frame_id) and _is_unicode(camera or "")):
         return Trace(frame_id, as_of, (), ())  # PostgreSQL holds no such text
     with transaction(engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
-        reader = _Reader(connection, as_of)
+        reader = _Reader(connection, received_at, as_of)
         judged = reader.frames(verdicts, frame_id, camera)
         unjudged = reader.frames(dead_letters, frame_id, camera)
         return Trace(
@@ -168,7 +211,10 @@ def read_trace(engine: sa.Engine, frame_id: str, camera: str | None = None, *, a
             as_of,
             tuple(
                 TracedVerdict(
-                    **_own(TracedVerdict, row), model=reader.model(row["model_id"]), alerts=reader.alerts(row)
+                    **_own(TracedVerdict, row),
+                    model=reader.model(row["model_id"]),
+                    seconds=reader.seconds(row),
+                    alerts=reader.alerts(row),
                 )
                 for row in judged
             ),
@@ -179,8 +225,9 @@ def read_trace(engine: sa.Engine, frame_id: str, camera: str | None = None, *, a
 class _Reader:
     """Reads parts of a trace, each model once."""
 
-    def __init__(self, connection: sa.Connection, as_of: datetime | None) -> None:
+    def __init__(self, connection: sa.Connection, received_at: datetime | None, as_of: datetime | None) -> None:
         self._connection = connection
+        self._received_at = received_at
         self._as_of = as_of
         self._models: dict[int, TracedModel] = {}
 
@@ -188,6 +235,8 @@ class _Reader:
         query = sa.select(table).where(table.c.frame_id == frame_id, self._until(table.c.committed_at))
         if camera is not None:
             query = query.where(table.c.camera == camera)
+        if self._received_at is not None:
+            query = query.where(table.c.received_at == self._received_at)
         return self._connection.execute(query.order_by(table.c.camera, table.c.received_at)).mappings().all()
 
     def model(self, model_id: int | None) -> TracedModel | None:
@@ -200,6 +249,19 @@ class _Reader:
             put = self._audited(subject, tuple(PromotionKind), PROMOTION, deeds)
             self._models[model_id] = TracedModel(**_own(TracedModel, row), put_in_force=put)
         return self._models[model_id]
+
+    def seconds(self, frame: Mapping[Any, Any]) -> tuple[TracedSecond, ...]:
+        """One step by primary key for each model there is: the key begins with the model."""
+        names = TracedSecond.__dataclass_fields__
+        own = [(models if name in ("product", "version") else second_verdicts).c[name] for name in names]
+        key = ("received_at", "camera", "frame_id")
+        query = (
+            sa.select(*own)
+            .join_from(second_verdicts, models, models.c.id == second_verdicts.c.model_id)
+            .where(*(second_verdicts.c[name] == frame[name] for name in key), self._until(second_verdicts.c.scored_at))
+            .order_by(models.c.product, models.c.version)
+        )
+        return tuple(TracedSecond(**row) for row in self._connection.execute(query).mappings())
 
     def alerts(self, frame: Mapping[Any, Any]) -> tuple[TracedAlert, ...]:
         key = ("frame_id", "camera", "received_at")
@@ -215,7 +277,7 @@ class _Reader:
 
     def _acknowledged(self, alert_id: int) -> tuple[Deed, ...]:
         deeds = self._deeds(alert_actions, "done_at", alert_actions.c.alert_id == alert_id)
-        return self._audited(alert_subject(alert_id), (ACKNOWLEDGED_ACTION,), ALERT_ACTION, deeds)
+        return self._audited(alert_subject(alert_id), _ALERT_ACTIONS, ALERT_ACTION, deeds)
 
     def _deeds(self, table: sa.Table, time: str, condition: sa.ColumnElement[bool]) -> dict[int, Deed]:
         """What a table of deeds has, by the number of its row."""

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from infra.store import alerts as alert_store
+from infra.store.alerts import AlertFilter
 from infra.store.drift import DriftRow, drift_rows
 from infra.store.models import RegisteredModel, register_in_force
 from infra.store.positions import claim
@@ -84,7 +85,7 @@ class Plant:
         return [one.detail for one in reversed(alert_store.list_alerts(self.database)) if one.kind == "drift"]
 
     def acknowledge(self) -> None:
-        for one in alert_store.list_alerts(self.database, AlertState.OPEN, limit=500):
+        for one in alert_store.list_alerts(self.database, AlertFilter(AlertState.OPEN), limit=500):
             alert_store.acknowledge(self.database, one.id, "m.weber", "seen")
 
 

@@ -216,6 +216,26 @@ def test_decisions_go_out_as_csv_are_edited_and_come_back(
     assert state_of(database) == {first: (RELEASED, False), second: (RELEASED, False), third: (REJECTED, True)}
 
 
+def test_no_cell_of_an_export_is_a_formula_and_what_comes_back_is_what_went_out(
+    database: sa.Engine, curator: Curator, keep: Keep, tmp_path: Path
+) -> None:
+    picture = keep("-2", part_id="=1+1")
+    curator.set([picture], RELEASED, "@looked at")
+    file = tmp_path / "decisions.csv"
+    curator.export_csv(file)
+    with file.open(newline="", encoding="utf-8") as lines:
+        (row,) = csv.DictReader(lines)
+    assert (row["frame_id"], row["part_id"], row["reason"], row["p_value"]) == ("'-2", "'=1+1", "'@looked at", "0.5")
+    row |= {"sha256": "", "decision": "rejected", "reason": "'-1 mm"}  # found by the frame's name
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    curator.import_csv(file)
+    (made,) = newest_decisions(database, "tile")
+    assert (made.decision, made.reason, made.frame_id) == (REJECTED, "-1 mm", "-2")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -17,14 +17,8 @@ from typer.testing import CliRunner
 
 from infra.settings import Settings
 from infra.store import alerts as alert_store
-<<<<<<< HEAD
 from infra.store.drift import camera_turn, drift_rows
 from infra.store.models import RegisteredModel
-=======
-from infra.store.alerts import AlertFilter
-from infra.store.drift import DriftRow, camera_turn, drift_rows
-from infra.store.models import RegisteredModel, register_in_force
->>>>>>> fcf739d (Filter the list of alerts by index, judge one together with its picture, and let two people acknowledge the same many)
 from infra.store.positions import claim
 from infra.store.results import write_batch
 from infra.store.tables import AlertState, DriftCause, DriftKind, verdicts
@@ -36,75 +30,7 @@ from trainer.fit import FittedModel
 
 from .drifting import SHARP, Plant, plant_at
 from .line import Line
-<<<<<<< HEAD
 from .rows import NOON, SECOND, batch, unjudged
-=======
-from .rows import FIRST, MODEL, NOON, SECOND, batch, judged, unjudged
-
-SHARP = (5.0, 120.0, 40.0)
-
-
-@dataclass
-class Plant:
-    """Frames of one camera, and scorers that look at them, with the time in hand."""
-
-    database: sa.Engine
-    models: Path
-    manifest: dict[str, Any]
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    offset: int = 0
-    now: float = 1000.0
-    shown: list[DriftRow] = field(default_factory=list)
-
-    def new_model(self, calibration: int = 150, quality: bool = True) -> RegisteredModel:
-        """A model with a calibration of its own; its scores are standard normal."""
-        folder = self.models / f"{len(list(self.models.iterdir()))}"
-        folder.mkdir()
-        scores = np.sort(self.rng.normal(size=calibration))
-        pictures = (np.array(SHARP) + self.rng.normal(size=(calibration, 3))).tolist() if quality else []
-        changes = {"calibration_scores": scores.tolist(), "calibration_quality": pictures, "false_alarm_rate": 0.02}
-        changes["threshold"] = float(scores[-int((calibration + 1) * 0.02)])
-        manifest = self.manifest | changes
-        (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
-        self.threshold = float(changes["threshold"])
-        return register_in_force(self.database, replace(MODEL, folder=str(folder)))
-
-    def parts(self, count: int, model: RegisteredModel, **how: Any) -> None:
-        self.write([self.part(model, **how) for _ in range(count)])
-
-    def part(self, model: RegisteredModel, *, shift: float = 0.0, blur: float = 0.0, **changes: Any) -> VerdictRow:
-        focus, brightness, contrast = (np.array(SHARP) + self.rng.normal(size=3)).tolist()
-        score = float(self.rng.normal() + shift)
-        seen = {"focus": focus - blur, "brightness": brightness, "contrast": contrast, "score": score} | changes
-        self.offset += 1
-        state = "DEFECT" if seen["score"] > self.threshold else "GOOD"
-        return judged(f"frame {self.offset}", self.offset, model.id, state, threshold=self.threshold, **seen)
-
-    def write(self, rows: list[VerdictRow]) -> None:
-        write_batch(self.database, [claim(self.database, FIRST, "scorer")], batch(*rows), 7)
-
-    def scorer(self) -> DriftAlarm:
-        return DriftAlarm(self.database, structlog.get_logger(), self.shown.append, lambda: NOON, lambda: self.now)
-
-    def look(self, scorer: DriftAlarm | None = None, times: int = 1) -> None:
-        scorer = scorer or self.scorer()
-        for _ in range(times):
-            scorer.look()
-            scorer.saw(["cam"])
-            self.now += LOOK_EVERY_S
-
-    def state(self, kind: str = "score", product: str = "tile") -> DriftRow:
-        (row,) = [row for row in drift_rows(self.database, product) if row.kind == kind]
-        return row
-
-    def alerts(self) -> list[str | None]:
-        """The causes of the alerts of drift, oldest first."""
-        return [one.detail for one in reversed(alert_store.list_alerts(self.database)) if one.kind == "drift"]
-
-    def acknowledge(self) -> None:
-        for one in alert_store.list_alerts(self.database, AlertFilter(AlertState.OPEN), limit=500):
-            alert_store.acknowledge(self.database, one.id, "m.weber", "seen")
->>>>>>> fcf739d (Filter the list of alerts by index, judge one together with its picture, and let two people acknowledge the same many)
 
 
 @pytest.fixture

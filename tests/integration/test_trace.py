@@ -16,12 +16,15 @@ from infra.commands import trace_app
 from infra.errors import SettingsError
 from infra.settings import Settings
 from infra.store import alerts as alert_store
+from infra.store.alert_outcomes import judge
 from infra.store.audit import newest
+from infra.store.connect import transaction
 from infra.store.models import RegisteredModel, register_in_force
 from infra.store.positions import claim
 from infra.store.promotions import rollback
 from infra.store.results import DeadLetterRow, VerdictRow, write_batch
-from infra.store.tables import alerts, audit_log
+from infra.store.second_verdicts import SecondVerdict, add_second
+from infra.store.tables import AlertOutcome, SecondSource, VerdictState, alerts, audit_log
 from infra.store.traces import read_trace
 from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
@@ -163,6 +166,58 @@ def test_json_has_all_of_it(traced: Traced, put_in_force: Callable[[], Registere
     assert first["model"]["put_in_force"][0]["who"] == "test"
     assert first["alerts"][0]["acknowledged"][0]["reason"] == "a scratch"
     assert (second["camera"], second["score"], second["model"], second["alerts"]) == ("other", "nan", None, [])
+
+
+def test_what_other_models_say_of_a_frame_stands_beside_its_verdict(traced: Traced) -> None:
+    registered = [register_in_force(traced.database, MODEL) for _ in range(3)]
+    row = defect(registered[0], product="tile")
+    other = judged("other", 18, registered[0].id)
+    traced.write(row, other)
+    said = {
+        "source": SecondSource.SHADOW,
+        "product": "tile",
+        "state": VerdictState.GOOD,
+        "score": 1.25,
+        "p_value": 0.5,
+        "threshold": 1.75,
+        "views": 8,
+        "scored_at": datetime(2199, 3, 3, tzinfo=UTC),
+    }
+    keys = [(registered[2].id, row), (registered[1].id, row), (registered[1].id, other)]
+    with transaction(traced.database) as connection:
+        add_second(
+            connection,
+            [SecondVerdict(model_id, of.received_at, of.camera, of.frame_id, **said) for model_id, of in keys],
+        )
+    text = traced.text("frame")
+    told = "GOOD, score 1.25, threshold 1.75, p-value 0.5; tile, shadow, scored 2199-03-03 00:00:00.000 UTC"
+    assert of_label(text, "by version 2") == of_label(text, "by version 3") == told
+    (verdict,) = traced.json("frame")["verdicts"]
+    assert [(each["version"], each["state"]) for each in verdict["seconds"]] == [(2, "GOOD"), (3, "GOOD")]
+    (verdict,) = traced.json("other")["verdicts"]
+    assert [each["version"] for each in verdict["seconds"]] == [2]
+    assert "by version" not in traced.text("frame", "--as-of", "2199-03-02")
+
+
+def test_an_alert_that_was_resolved_says_who_and_as_what(traced: Traced) -> None:
+    traced.write(defect(register_in_force(traced.database, MODEL), product="tile"))
+    alert_store.acknowledge(traced.database, 1, "a.first", "I look")
+    judge(traced.database, 1, "m.weber", "a hair", AlertOutcome.FALSE_ALARM)
+    opened, first, then = of_label(traced.text("frame"), "alert 1").splitlines()
+    assert "nobody" not in opened
+    assert first.startswith("acknowledge by a.first, ")
+    assert then.startswith("false_alarm by m.weber, ")
+    assert then.endswith(": a hair")
+    assert "(audit row " in then
+
+
+def test_of_a_frame_id_that_was_used_again_one_is_traced_by_its_time(traced: Traced) -> None:
+    traced.write(unjudged("frame", 1))
+    write_batch(traced.database, [claim(traced.database, FIRST, "test")], batch(unjudged("frame", 9 * 86_400_000)), 7)
+    assert len(read_trace(traced.database, "frame").verdicts) == 2
+    (one,) = read_trace(traced.database, "frame", "cam", received_at=NOON + timedelta(days=9)).verdicts
+    assert one.received_at == NOON + timedelta(days=9)
+    assert not read_trace(traced.database, "frame", received_at=NOON).found
 
 
 @pytest.mark.parametrize(
@@ -437,7 +492,16 @@ def test_a_frame_and_its_alerts_are_found_by_index(traced: Traced) -> None:
         for statement, parameters in asked:
             plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
             plans[statement.partition("FROM ")[2].split()[0]] = "\n".join(plan.scalars())
-    assert plans.keys() == {"verdicts", "dead_letters", "models", "promotions", "audit_log", "alerts", "alert_actions"}
+    assert plans.keys() == {
+        "verdicts",
+        "dead_letters",
+        "models",
+        "promotions",
+        "audit_log",
+        "alerts",
+        "alert_actions",
+        "second_verdicts",
+    }
     for table in ("verdicts", "dead_letters", "alerts"):
         assert "frame_id" in plans[table].partition("Index Cond")[2]
         assert "Seq Scan" not in plans[table]

@@ -91,7 +91,6 @@ def filled(engines: Engines, template_database: str) -> Iterator[sa.Engine]:
     admin.dispose()
 
 
-<<<<<<< HEAD
 @pytest.fixture(scope="module")
 def rolled(filled: sa.Engine) -> sa.Engine:
     """The same, with its rollups."""
@@ -102,24 +101,6 @@ def rolled(filled: sa.Engine) -> sa.Engine:
     return filled
 
 
-def plan_nodes(database: sa.Engine, query: sa.Select[Any]) -> Iterator[dict[str, Any]]:
-    """Every step that PostgreSQL really took for a query."""
-    compiled = query.compile(dialect=database.dialect, compile_kwargs={"render_postcompile": True})
-    with database.connect() as connection:
-        (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {compiled}", compiled.params).scalar_one()
-    waiting = [plan["Plan"]]
-    while waiting:
-        node = waiting.pop()
-        waiting += node.get("Plans", [])
-        yield node
-
-
-def rows_read(node: dict[str, Any]) -> float:
-    return node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
-
-
-=======
->>>>>>> fcf739d (Filter the list of alerts by index, judge one together with its picture, and let two people acknowledge the same many)
 def test_no_question_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine) -> None:
     with filled.connect() as connection:
         middle = connection.execute(sa.text("SELECT opened_at, id FROM alerts ORDER BY id LIMIT 1 OFFSET 900")).one()
@@ -133,15 +114,10 @@ def test_no_question_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine)
         "known frames": known_frames_query(verdicts, [("cam-0", "frame-500"), *FOREIGN], NOW - timedelta(days=7)),
         "to be published": page_query(20),
         "heatmap": store.heatmap_query("cam-0", "frame-500", NOW),
-<<<<<<< HEAD
-        "open alerts": list_alerts_query(AlertState.OPEN, after, 20),
-        "all alerts": list_alerts_query(None, after, 20),
         "frames of the last minute": line.frames_since_query(NOW - timedelta(minutes=1)),
         "false alarms of the shift": line.false_alarms_query(NOW - timedelta(hours=8)),
-=======
         "open alerts": list_alerts_query(AlertFilter(AlertState.OPEN), after, 20),
         "all alerts": list_alerts_query(AlertFilter(), after, 20),
->>>>>>> fcf739d (Filter the list of alerts by index, judge one together with its picture, and let two people acknowledge the same many)
     }
     for name, query in questions.items():
         scans = [

@@ -16,6 +16,7 @@ from infra.archive import Archive, reference_of
 from infra.errors import BadFrameError, CurationError
 from infra.frames import sha256_hex
 from infra.pictures import decode, picture_files
+from infra.spreadsheet import cell, text_of
 from infra.store.curation import (
     RULE_PREFIX,
     Decision,
@@ -338,14 +339,14 @@ def _row(product: str, sha256: str, decision: Decision | None, frame: KeptFrame 
         row["decided_at"] = decision.decided_at.isoformat()
         row["challenge"] = "yes" if decision.challenge else "no"
         row["run"] = decision.run or row.get("run")
-    return row
+    return {name: cell(value) if type(value) is str else value for name, value in row.items()}
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, strict=True)
-            rows = [{name: value or "" for name, value in row.items() if name} for row in reader]
+            rows = [{name: text_of(value or "") for name, value in row.items() if name} for row in reader]
             columns = set(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CurationError(f"{file}: {error}") from error

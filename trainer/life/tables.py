@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.printable import printable
+from infra.spreadsheet import cell
 from infra.store.promotions import ModelRow, Promotion
 from infra.store.second_verdicts import ChangedVerdict
 from infra.store.tables import ModelState, VerdictState
@@ -159,6 +160,8 @@ def write_changed(file: Path, rows: Sequence[ChangedVerdict]) -> int:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return cell(value)
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
