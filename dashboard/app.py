@@ -13,7 +13,7 @@ from streamlit.navigation.page import Page
 from dashboard import access
 from dashboard.access import Person, Right
 from dashboard.sources import sources
-from dashboard.views import alerts, curate, drift, health, line, people
+from dashboard.views import alerts, curate, drift, health, line, people, search
 from dashboard.views.calm import Pages, calmly
 from infra.errors import AccessDeniedError
 
@@ -33,6 +33,7 @@ class _Entry:
 _ENTRIES = (
     _Entry("line", line.page, ":material/videocam:"),
     _Entry("alerts", alerts.page, ":material/notifications:"),
+    _Entry("search", search.page, ":material/search:"),
     _Entry("drift", drift.page, ":material/trending_up:"),
     _Entry("curate", curate.page, ":material/checklist:"),
     _Entry("health", health.page, ":material/monitor_heart:"),

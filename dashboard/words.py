@@ -11,7 +11,15 @@ import streamlit as st
 
 from dashboard.camera_state import CameraState
 from dashboard.sources import sources
-from infra.store.tables import AlertKind, AlertState, CameraTrouble, DriftCause, NoVerdictReason, VerdictState
+from infra.store.tables import (
+    AlertKind,
+    AlertOutcome,
+    AlertState,
+    CameraTrouble,
+    DriftCause,
+    NoVerdictReason,
+    VerdictState,
+)
 
 BadgeColor = Literal["blue", "orange", "gray"]
 
@@ -61,6 +69,7 @@ _ABOUT_NO_VERDICT = {
     AlertKind.CAMERA_HEALTH: "This alert is about the camera, not about a part.",
     AlertKind.DRIFT: "The verdict at which the drift was noticed is no longer kept.",
 }
+_OUTCOMES = {AlertOutcome.FALSE_ALARM: "a false alarm", AlertOutcome.REAL_DEFECT: "a real defect"}
 _TROUBLES = {
     CameraTrouble.SILENT: "it sends no more frames, and nobody ended it",
     CameraTrouble.FROZEN: "it sends the same picture again and again",
@@ -117,6 +126,11 @@ def alert_kind(kind: str) -> str:
         return _KINDS[AlertKind(kind)]
     except ValueError:
         return "of a kind that this dashboard does not know"
+
+
+def alert_outcome(outcome: AlertOutcome) -> str:
+    """Say what an alert turned out to be."""
+    return _OUTCOMES[outcome]
 
 
 def drift_cause(cause: str | None) -> str:

@@ -1,75 +1,156 @@
-"""The alerts page: the list, and one alert with its frame beside the heatmap, to be acknowledged."""
+"""The alerts page: the list with its filters, and one alert beside it; some of them can be acknowledged together."""
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import words
+from dashboard import access, words
+from dashboard.access import Right
 from dashboard.data import alerts as data
-from dashboard.data import pictures
-from dashboard.views.calm import Pages, show_away
+from dashboard.views import address
+from dashboard.views.alert_actions import acknowledge_form
+from dashboard.views.alert_detail import LINK, WAS_AWAY, opened_id, show_alert
+from dashboard.views.calm import Pages, calmly, show_away
 from infra.errors import DatabaseAwayError
-from infra.heatmaps import LOUD, QUIET, overlay
-from infra.store.alerts import ACKNOWLEDGED_ACTION, MAX_REASON, Alert, AlertAction, AlertFilter, AlertKey
+from infra.store.alerts import Alert, AlertFilter, AlertKey
 from infra.store.tables import AlertKind, AlertState
-from infra.store.verdicts import Verdict
 
 _REFRESH_S = 3
-_SHOWN = {"Open": AlertState.OPEN, "Acknowledged": AlertState.ACKNOWLEDGED, "All": None}
-_LINK = "alert"  # the name in the address, so that a link to one alert can be shared
-_PAGES = "alert_pages"  # in the session: the last alert of each page before the one shown
-_WAS_AWAY = "alerts_database_away"
-_OPENED = "alert_just_opened"
-_STRENGTH = "heat_strength"
-_USUAL_STRENGTH = 70
-_PICTURE_HEIGHT_PX = 420
-_LEAST_WIDTH_PX = 120
-_FACTS_IN_A_ROW = 3
-_LONGEST_NUMBER = 20
-_DONE = {ACKNOWLEDGED_ACTION: "acknowledged"}
+_ANY_STATE = "all"
+_SHOWN = {
+    "Open": AlertState.OPEN,
+    "Acknowledged": AlertState.ACKNOWLEDGED,
+    "Resolved": AlertState.RESOLVED,
+    "All": None,
+}
+_FILTERS = ("state", "kind", "camera", "product")  # in the address, so that a filtered list can be shared
+_LAST_FILTERS = "alerts_filters"  # in the session, for who comes back by the navigation
+_PAGES = "alerts_pages"  # in the session: the last alert of each page before the one shown
+_OPENED = "alerts_just_opened"
+_SEVERAL = "alerts_several"
+_CHOSEN = "alerts_chosen"  # in the session: their numbers, at most data.MOST_AT_ONCE
+_SEVERAL_HEIGHT_PX = 320
 
 
-def page(_pages: Pages) -> None:
+def page(pages: Pages) -> None:
     """Draw the page: the list runs again by itself, the opened alert stays as it is."""
-    list_side, detail_side = st.columns([2, 3], gap="medium")
-    with list_side:
-        _list()
-    with detail_side:
-        _detail()
+    with calmly():
+        wanted = _filters()
+        list_side, detail_side = st.columns([2, 3], gap="medium")
+        with list_side:
+            several = access.may(Right.INSPECT) and st.session_state.get(_SEVERAL, False)
+            # A list to choose from stands still: what is being pointed at must not move.
+            st.fragment(_list, run_every=None if several else _REFRESH_S)(wanted, several)
+        with detail_side:
+            show_alert(pages)
 
 
-@st.fragment(run_every=_REFRESH_S)
-def _list() -> None:
+def _filters() -> AlertFilter:
+    """Draw the filters; they are what the address says, and changing one changes the address."""
+    if not any(name in st.query_params for name in _FILTERS):
+        address.say(**st.session_state.get(_LAST_FILTERS, {}))
+    wanted = _wanted()
+    label = next(name for name, state in _SHOWN.items() if state is wanted.state)
     try:
-        _draw_list()
+        cameras, products = data.cameras_and_products()
     except DatabaseAwayError:
-        st.session_state[_WAS_AWAY] = True
+        cameras, products = [], []  # the list says it
+    state_side, kind_side, camera_side, product_side = st.columns([2, 1, 1, 1], vertical_alignment="center")
+    shown = {
+        "shown": label,
+        "alerts_kind": wanted.kind,
+        "alerts_camera": wanted.camera,
+        "alerts_product": wanted.product,
+    }
+    for key, value in shown.items():
+        if st.session_state.get(key) != value:
+            st.session_state[key] = value
+    with state_side:
+        st.segmented_control(
+            "Alerts shown",
+            list(_SHOWN),
+            required=True,
+            key="shown",
+            on_change=_filter_again,
+            label_visibility="collapsed",
+        )
+    with kind_side:
+        _choice("Kind", list(AlertKind), "alerts_kind", "any kind")
+    with camera_side:
+        _choice("Camera", _with(cameras, wanted.camera), "alerts_camera", "any camera")
+    with product_side:
+        _choice("Product", _with(products, wanted.product), "alerts_product", "any product")
+    return wanted
+
+
+def _choice(label: str, options: list[str], key: str, nothing: str) -> None:
+    """Options are plain text in the browser, so that names may be among them."""
+    st.selectbox(
+        label,
+        options,
+        index=None,
+        key=key,
+        format_func=lambda option: words.alert_kind(option) if isinstance(option, AlertKind) else str(option),
+        placeholder=nothing,
+        on_change=_filter_again,
+        label_visibility="collapsed",
+    )
+
+
+def _with(names: list[str], chosen: str | None) -> list[str]:
+    return names if chosen is None or chosen in names else [*names, chosen]
+
+
+def _wanted() -> AlertFilter:
+    state = None if st.query_params.get("state") == _ANY_STATE else address.word("state", AlertState) or AlertState.OPEN
+    return AlertFilter(state, address.word("kind", AlertKind), address.text("camera"), address.text("product"))
+
+
+def _filter_again() -> None:
+    """Put into the address what was chosen; the list begins with the newest again."""
+    state = _SHOWN[st.session_state["shown"] or "Open"]
+    said = {
+        "state": _ANY_STATE if state is None else state.value,
+        **{name: st.session_state.get(f"alerts_{name}") for name in ("kind", "camera", "product")},
+    }
+    address.say(**said)
+    st.session_state[_LAST_FILTERS] = said
+    _first_page()
+
+
+def _list(wanted: AlertFilter, several: bool) -> None:
+    try:
+        _draw_list(wanted, several=several)
+    except DatabaseAwayError:
+        st.session_state[WAS_AWAY] = True
         show_away()
         return
-    if st.session_state.pop(_WAS_AWAY, False):
+    if st.session_state.pop(WAS_AWAY, False):
         st.rerun()  # the opened alert, too
 
 
-def _draw_list() -> None:
-    shown = st.segmented_control(
-        "Alerts shown",
-        list(_SHOWN),
-        default="Open",
-        required=True,
-        key="shown",
-        on_change=_first_page,
-        label_visibility="collapsed",
-        persist_state="session",
-    )
+def _draw_list(wanted: AlertFilter, *, several: bool) -> None:
     pages: list[AlertKey] = st.session_state.setdefault(_PAGES, [])
-    found, more = data.alert_page(AlertFilter(_SHOWN[shown or "Open"]), pages[-1] if pages else None)
-    if found:
-        _table(found, with_state=shown == "All")
+    limit = data.MOST_AT_ONCE if several else data.ALERTS_PER_PAGE
+    found, more = data.alert_page(wanted, pages[-1] if pages else None, limit)
+    if access.may(Right.INSPECT):
+        st.toggle("Select several", key=_SEVERAL, on_change=_begin_choosing)
+    if not found:
+        st.caption("No open alerts." if wanted == AlertFilter(AlertState.OPEN) else "None here.")
+    elif several:
+        _table_to_choose_from(found)
     else:
-        st.caption("No open alerts." if shown == "Open" else "None here.")
+        _table(found, with_state=wanted.state is None)
+    _turning(found, more=more, turned=bool(pages))
+    if several:
+        acknowledge_form(sorted(_chosen([one.id for one in found])), _begin_choosing)
+    if st.session_state.pop(_OPENED, False):
+        st.rerun()  # the opened alert stands outside this fragment
+
+
+def _turning(found: list[Alert], *, more: bool, turned: bool) -> None:
     waiting = data.open_alerts()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.button("Newer", icon=":material/chevron_left:", disabled=not pages, on_click=_newer_page)
+        st.button("Newer", icon=":material/chevron_left:", disabled=not turned, on_click=_newer_page)
         st.caption("1 is open" if waiting == 1 else f"{waiting:,} are open")
         st.button(
             "Older",
@@ -83,6 +164,7 @@ def _draw_list() -> None:
 
 def _first_page() -> None:
     st.session_state[_PAGES] = []
+    st.session_state[_CHOSEN] = set()
 
 
 def _newer_page() -> None:
@@ -93,10 +175,14 @@ def _older_page(after: AlertKey) -> None:
     st.session_state[_PAGES] = [*st.session_state.get(_PAGES, []), after]
 
 
-def _table(found: list[Alert], *, with_state: bool) -> None:
-    ids = [alert.id for alert in found]
+def _begin_choosing() -> None:
+    _first_page()
+    st.session_state[_OPENED] = True  # the whole page: how often the list runs again is said outside of it
+
+
+def _rows(found: list[Alert]) -> pd.DataFrame:
     zone = words.time_zone()
-    rows = pd.DataFrame(
+    return pd.DataFrame(
         {
             "time": [alert.opened_at.astimezone(zone).replace(tzinfo=None) for alert in found],
             "about": [words.alert_about(alert.kind, alert.detail) for alert in found],
@@ -106,187 +192,72 @@ def _table(found: list[Alert], *, with_state: bool) -> None:
             "state": [words.alert_badge(alert.state).label for alert in found],
         }
     )
+
+
+_COLUMNS = {
+    "time": st.column_config.DatetimeColumn(format="MM-DD HH:mm:ss", width=112),
+    "about": st.column_config.TextColumn(width=136),
+    "camera": st.column_config.TextColumn(),
+    "part": st.column_config.TextColumn(),
+    "score": st.column_config.NumberColumn(format="%.4g", width=64),
+    "state": st.column_config.TextColumn(width=96),
+}
+
+
+def _shown_columns(found: list[Alert], *, with_state: bool) -> list[str]:
     with_kind = ["about"] if any(alert.kind != AlertKind.DEFECT for alert in found) else []
-    opened = _opened_id()
+    return ["time", *with_kind, "camera", "part", "score", *(["state"] if with_state else [])]
+
+
+def _table(found: list[Alert], *, with_state: bool) -> None:
+    ids = [alert.id for alert in found]
+    opened = opened_id()
     # A row is known by its place, so other alerts are another table: what is selected never slides to another alert.
     key = f"alerts-{hash(tuple(ids))}"
     st.dataframe(
-        rows,
+        _rows(found),
         key=key,
         hide_index=True,
-        column_order=["time", *with_kind, "camera", "part", "score", *(["state"] if with_state else [])],
+        column_order=_shown_columns(found, with_state=with_state),
         height="content",
         placeholder="",
-        column_config={
-            "time": st.column_config.DatetimeColumn(format="MM-DD HH:mm:ss", width=112),
-            "about": st.column_config.TextColumn(width=136),
-            "camera": st.column_config.TextColumn(),
-            "part": st.column_config.TextColumn(),
-            "score": st.column_config.NumberColumn(format="%.4g", width=64),
-            "state": st.column_config.TextColumn(width=96),
-        },
+        column_config=_COLUMNS,
         on_select=lambda: _open_selected(key, ids),
         selection_mode="single-cell",  # a click anywhere in a row opens it, and so do the arrow keys
         selection_default={"selection": {"cells": [(ids.index(opened), "time")] if opened in ids else []}},
         alt="alerts, newest first",
     )
-    if st.session_state.pop(_OPENED, False):
-        st.rerun()  # the opened alert stands outside this fragment
 
 
 def _open_selected(key: str, ids: list[int]) -> None:
     cells = st.session_state[key].selection.cells
-    if cells:
-        st.query_params[_LINK] = str(ids[cells[0][0]])
-    else:
-        st.query_params.pop(_LINK, None)
+    address.say(**{LINK: str(ids[cells[0][0]]) if cells else None})
     st.session_state[_OPENED] = True
 
 
-def _opened_id() -> int | None:
-    text = st.query_params.get(_LINK, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER else None
-
-
-def _detail() -> None:
-    """Draw the alert that the address names."""
-    if not st.query_params.get(_LINK):
-        st.caption("Choose an alert in the list to see its frame.")
-        return
-    try:
-        opened = _opened_id()
-        found = None if opened is None else data.alert(opened)
-        if found is None:
-            st.info("There is no alert of this number.", icon=":material/search_off:")
-            return
-        alert, actions = found
-        _heading(alert)
-        if alert.kind == AlertKind.DRIFT:
-            st.caption(words.about_drift(alert.detail))
-        if alert.verdict is None:
-            st.caption(words.without_verdict(alert.kind))
-        else:
-            _pictures(alert.verdict)
-        _facts(alert)
-        _acknowledgement(alert, actions)
-    except DatabaseAwayError:
-        st.session_state[_WAS_AWAY] = True
-        show_away()
-
-
-def _heading(alert: Alert) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"#### Alert {alert.id}")
-        words.alert_badge(alert.state).show()
-        if alert.verdict:
-            words.verdict_badge(alert.verdict.state).show()
-
-
-@st.fragment
-def _pictures(verdict: Verdict) -> None:
-    """Show the frame beside the same frame with its heat; the slider moves only these."""
-    frame = pictures.picture(verdict.archive_ref) if verdict.archive_ref else None
-    if frame is None:
-        st.caption("The picture of this frame is not kept.")
-        return
-    try:
-        heat = pictures.heat(verdict)
-    except DatabaseAwayError:
-        show_away()
-        return
-    height, width = frame.shape[:2]
-    shown_width = max(_LEAST_WIDTH_PX, width * _PICTURE_HEIGHT_PX // height)  # a wide one fills its column and is lower
-    frame_side, heat_side = st.columns(2)
-    with frame_side, st.container(width=shown_width):
-        st.image(frame, caption="frame", width="stretch", alt="frame")
-    with heat_side, st.container(width=shown_width):
-        if heat is None:
-            st.caption("No heatmap was kept for this frame.")
-            return
-        strength = st.session_state.get(_STRENGTH, _USUAL_STRENGTH) / 100
-        st.image(overlay(frame, heat, strength), caption="where it differs", width="stretch", alt="heatmap")
-    legend_side, slider_side = st.columns(2)
-    with slider_side:
-        st.slider("Strength of the colours, %", 0, 100, _USUAL_STRENGTH, 5, key=_STRENGTH, persist_state="session")
-    with legend_side:
-        _legend(strength)
-
-
-def _legend(strength: float) -> None:
-    """The colours over middle grey, with the heat that they stand for; the same for every frame."""
-    ramp = np.linspace(QUIET, LOUD, 256, dtype=np.float32)[None].repeat(16, axis=0)
-    grey = np.full((16, 256, 3), 128, np.uint8)
-    st.caption(
-        "Heat; 1 is the most on good frames",
-        help="The scale belongs to the model and is the same for every frame, so a good part stays without colour.",
+def _table_to_choose_from(found: list[Alert]) -> None:
+    ids = [alert.id for alert in found]
+    key = f"alerts-several-{hash(tuple(ids))}"
+    st.dataframe(
+        _rows(found),
+        key=key,
+        hide_index=True,
+        column_order=_shown_columns(found, with_state=True),
+        height=min(_SEVERAL_HEIGHT_PX, 40 + 35 * len(found)),
+        placeholder="",
+        column_config=_COLUMNS,
+        on_select=lambda: _choose(key, ids),
+        selection_mode="multi-row",
+        # What was chosen stays chosen where another alert has come to the list, or left it.
+        selection_default={"selection": {"rows": [ids.index(one) for one in sorted(_chosen(ids), reverse=True)]}},
+        alt="alerts to choose from, newest first",
     )
-    st.image(overlay(grey, ramp, strength), width="stretch", alt="colour scale")
-    with st.container(horizontal=True, horizontal_alignment="distribute"):
-        st.caption(f"≤ {QUIET:g} quiet", width="content")
-        st.caption(f"{(QUIET + LOUD) / 2:g}", width="content")
-        st.caption(f"≥ {LOUD:g} loud", width="content")
 
 
-def _facts(alert: Alert) -> None:
-    zone = words.time_zone()
-    facts = {
-        "camera": alert.camera or "—",
-        "product": alert.product or "—",
-        "kind": words.alert_about(alert.kind, alert.detail),
-    }
-    if alert.run is not None:
-        facts |= {"run": alert.run, "missing": f"{alert.missing:,}"}
-    if alert.kind == AlertKind.CAMERA_HEALTH:
-        facts |= {"trouble": words.trouble(alert.detail)}
-    verdict = alert.verdict
-    if verdict:
-        facts |= {
-            "score": words.number(verdict.score),
-            "threshold": words.number(verdict.threshold),
-            "p-value": words.number(verdict.p_value),
-            "part": verdict.part_id or "—",
-            "job": verdict.job_id or "—",
-            "model": "—" if verdict.model_version is None else f"version {verdict.model_version}",
-            "captured": words.local_time(verdict.captured_at, zone),
-            "received": words.local_time(verdict.received_at, zone),
-            "scored": words.local_time(verdict.scored_at, zone),
-        }
-    facts |= {"alert opened": words.local_time(alert.opened_at, zone)}
-    if alert.frame_id:
-        facts |= {"frame": alert.frame_id}
-    names = list(facts)
-    for first in range(0, len(names), _FACTS_IN_A_ROW):
-        for column, name in zip(st.columns(_FACTS_IN_A_ROW), names[first : first + _FACTS_IN_A_ROW], strict=False):
-            with column, st.container(gap=None):
-                st.caption(name)
-                st.text(facts[name])
+def _choose(key: str, ids: list[int]) -> None:
+    st.session_state[_CHOSEN] = {ids[row] for row in st.session_state[key].selection.rows}
 
 
-def _acknowledgement(alert: Alert, actions: list[AlertAction]) -> None:
-    for action in actions:
-        with st.container(border=True, gap=None):
-            when = words.local_time(action.done_at, words.time_zone())
-            st.text(f"{_DONE.get(action.action, action.action)} by {action.who}, {when}")
-            st.text(action.reason)
-    if alert.state is not AlertState.OPEN:
-        return
-    with st.form(f"acknowledge-{alert.id}"):
-        reason = st.text_area("Reason", max_chars=MAX_REASON, height=80, placeholder="What it was, what was done")
-        if st.form_submit_button("Acknowledge", type="primary", icon=":material/done_all:"):
-            _acknowledge(alert.id, reason)
-
-
-def _acknowledge(alert_id: int, reason: str) -> None:
-    if not reason.strip():
-        st.error("Write a reason first.", icon=":material/edit:")
-        return
-    try:
-        if not data.acknowledge(alert_id, reason):
-            st.toast("Somebody else acknowledged it a moment ago.")
-    except DatabaseAwayError:
-        st.error("Not saved: the database does not answer. The reason still stands here; try again in a moment.")
-        return
-    except ValueError as error:
-        st.error(f"Not saved: {error}.")
-        return
-    st.rerun()
+def _chosen(ids: list[int]) -> set[int]:
+    chosen: set[int] = st.session_state.get(_CHOSEN, set())
+    return chosen & set(ids)

@@ -6,6 +6,7 @@ went and where the next look begins. So no search is slow, whatever is searched 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -114,6 +115,30 @@ def search_verdicts(
     if rows and rows[-1]["number"] == most_looked_through:
         return Found(found, _key(rows[-1]), gave_up=True)
     return Found(found, None)
+
+
+def walk(
+    engine: sa.Engine,
+    search: Search,
+    limit: int,
+    *,
+    most_looks: int,
+    most_looked_through: int = MOST_LOOKED_THROUGH,
+) -> Iterator[Found]:
+    """Yield page after page, newest first, until nothing is left or `most_looks` pages were looked for.
+
+    Each page is read in a transaction of its own: verdicts that come in meanwhile are newer than all of them.
+
+    Raises:
+        ValueError: The search cannot be answered.
+        DatabaseAwayError: The database does not answer.
+    """
+    after: SearchKey | None = None
+    for _ in range(most_looks):
+        found = search_verdicts(engine, search, after=after, limit=limit, most_looked_through=most_looked_through)
+        yield found
+        if (after := found.more) is None:
+            return
 
 
 def search_query(
