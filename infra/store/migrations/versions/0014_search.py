@@ -5,8 +5,8 @@ The indexes of the verdicts are built at once, and whoever writes verdicts waits
 
 from alembic import op
 
-revision = "0015"
-down_revision = "0010"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
