@@ -13,7 +13,7 @@ from streamlit.navigation.page import Page
 from dashboard import access
 from dashboard.access import Person, Right
 from dashboard.sources import sources
-from dashboard.views import alerts, curate, drift, health, line, people, search
+from dashboard.views import alerts, curate, drift, health, line, models, people, search
 from dashboard.views.calm import Pages, calmly
 from infra.errors import AccessDeniedError
 
@@ -36,6 +36,7 @@ _ENTRIES = (
     _Entry("search", search.page, ":material/search:"),
     _Entry("drift", drift.page, ":material/trending_up:"),
     _Entry("curate", curate.page, ":material/checklist:"),
+    _Entry("models", models.page, ":material/model_training:"),
     _Entry("health", health.page, ":material/monitor_heart:"),
     _Entry("people", people.page, ":material/group:", Right.ADMINISTER),
 )

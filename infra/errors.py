@@ -9,6 +9,7 @@ DifferlineError
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
 ├── PromotionError          a model is not put in force: something speaks against it; the one in force stays
 ├── RefitError              a refit cannot begin or end; nothing was registered
+├── RequestLostError        another trainer took the request since: roll back, write nothing
 ├── CurationError           decisions about pictures cannot be put on record; none was
 ├── PretrainingError        pretraining cannot begin, go on or end; the last good checkpoint is kept
 ├── ExportError             a model cannot be handed to other programs; nothing was written
@@ -85,6 +86,10 @@ class PromotionError(DifferlineError):
 
 class RefitError(DifferlineError):
     """A product is not learned anew: another refit of it runs, or there is nothing to learn from."""
+
+
+class RequestLostError(DifferlineError):
+    """A request of the dashboard is no longer this trainer's: another one took it, or it is done; nothing was written."""
 
 
 class CurationError(DifferlineError):

@@ -23,6 +23,7 @@ _TITLES = {
     Stage.CALIBRATION: "calibrating on held-out pictures",
     Stage.HEATMAPS: "colour scale of the heatmaps",
     Stage.CHALLENGE: "scoring challenge parts",
+    Stage.REGISTER: "registering the candidate",
     Stage.REPLAY: "scoring archived frames",
     Stage.TEST: "scoring test pictures",
     Stage.BASELINES: "baselines",

@@ -18,6 +18,7 @@ class Stage(StrEnum):
     CALIBRATION = "calibration"  # held-out pictures
     HEATMAPS = "heatmaps"  # held-out pictures, for the colour scale
     CHALLENGE = "challenge"  # challenge parts
+    REGISTER = "register"  # 1: the candidate
     REPLAY = "replay"  # archived frames
     TEST = "test"  # test pictures
     BASELINES = "baselines"  # baselines

@@ -8,6 +8,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from infra.frames import new_id
+from infra.score_histogram import score_histogram
 from infra.store.models import CALIBRATION_LEVELS, QUALITY_LEVELS, NewModel, RegisteredModel, register_in_force
 from trainer.fit import FittedModel
 
@@ -56,6 +57,7 @@ def save(models_folder: Path, fitted: FittedModel, who: str) -> NewModel:
         registered_by=who,
         calibration_quantiles=_quantiles(manifest.calibration_scores, CALIBRATION_LEVELS),
         calibration_quality=tuple(_quantiles(values, QUALITY_LEVELS) for values in zip(*quality, strict=True)) or None,
+        score_histogram=score_histogram(manifest.calibration_scores, (), manifest.threshold),
     )
 
 

@@ -1,6 +1,6 @@
 """The registry of models: what was trained, its hashes, and which version is in force for a product."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class NewModel:
         report: What a person should know of it, as Markdown.
         calibration_quantiles: Of its calibration scores, at CALIBRATION_LEVELS; None: nobody said.
         calibration_quality: Of focus, brightness and contrast of its calibration pictures, at QUALITY_LEVELS.
+        score_histogram: Scores to draw, by `infra.score_histogram`.
     """
 
     product: str
@@ -48,6 +49,7 @@ class NewModel:
     report: str | None = None
     calibration_quantiles: tuple[float, ...] | None = None
     calibration_quality: tuple[tuple[float, ...], ...] | None = None
+    score_histogram: dict[str, list[float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,9 @@ class RegisteredModel:
     manifest_sha256: str
     threshold: float
 
+
+AlongAll = Callable[[sa.Connection, list[RegisteredModel]], None]
+"""What is done along with the registration of candidates; told what was registered."""
 
 REGISTERED = (
     models.c.id,
@@ -95,12 +100,15 @@ def register_candidate(engine: sa.Engine, new: NewModel) -> RegisteredModel:
     return register_candidates(engine, [new])[0]
 
 
-def register_candidates(engine: sa.Engine, new: Sequence[NewModel]) -> list[RegisteredModel]:
+def register_candidates(
+    engine: sa.Engine, new: Sequence[NewModel], along: AlongAll | None = None
+) -> list[RegisteredModel]:
     """Register models, each as its product's next version, all or none; those in force stay.
 
     Args:
         engine: The registry.
         new: One for each product.
+        along: What else is done, as the last step of the same transaction.
 
     Returns:
         What was registered, in the order of `new`.
@@ -111,7 +119,10 @@ def register_candidates(engine: sa.Engine, new: Sequence[NewModel]) -> list[Regi
     with transaction(engine) as connection:
         for product in sorted({each.product for each in new}):  # two that wait for each other would wait for ever
             lock_product(connection, product)
-        return [_register(connection, each) for each in new]
+        registered = [_register(connection, each) for each in new]
+        if along is not None:
+            along(connection, registered)
+        return registered
 
 
 def lock_product(connection: sa.Connection, product: str) -> None:

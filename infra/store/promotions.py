@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from infra.errors import PromotionError
 from infra.store.audit import product_subject, record
 from infra.store.connect import transaction
+from infra.store.model_requests import Along
 from infra.store.models import REGISTERED, RegisteredModel, lock_product, put_in_force
 from infra.store.tables import ModelState, PromotionKind, models, promotions
 
@@ -117,6 +118,7 @@ def promote(
     reason: str,
     force: bool = False,
     further: Sequence[str] = (),
+    along: Along | None = None,
 ) -> RegisteredModel:
     """Put a version in force; scorers take it between two batches.
 
@@ -128,6 +130,7 @@ def promote(
         reason: Why; needed where it is forced.
         force: Whether objections are overruled.
         further: Objections that the caller found, beside those of the registry.
+        along: What else is done, in the same transaction.
 
     Raises:
         PromotionError: There is no such version, it is in force already, something speaks against it, or a reason is missing.
@@ -149,27 +152,57 @@ def promote(
         model = _registered(connection, wanted.id)
         kind = PromotionKind.FORCED if objections else PromotionKind.PROMOTED
         put_in_force(connection, model, kind, who, reason.strip())
+        if along is not None:
+            along(connection, model.version)
         return model
 
 
-def rollback(engine: sa.Engine, product: str, *, who: str, reason: str) -> RegisteredModel:
+def rollback(
+    engine: sa.Engine,
+    product: str,
+    *,
+    who: str,
+    reason: str,
+    instead_of: int | None = None,
+    along: Along | None = None,
+) -> RegisteredModel:
     """Put back in force what the model in force replaced; a second time goes one further back.
 
+    Args:
+        engine: The registry.
+        product: Whose.
+        who: Who wants it.
+        reason: Why.
+        instead_of: Only if this version is in force, so that two people who want the same do not go back twice.
+        along: What else is done, in the same transaction.
+
     Raises:
-        PromotionError: There is nothing to go back to.
+        PromotionError: There is nothing to go back to, or another version than `instead_of` is in force.
         DatabaseAwayError: PostgreSQL does not answer; what is in force stays.
     """
     with transaction(engine) as connection:
         lock_product(connection, product)
+        if instead_of is not None and _version_in_force(connection, product) != instead_of:
+            raise PromotionError(f"{product} version {instead_of} is not in force any more; nothing was rolled back")
         target = _replaced_by_the_one_in_force(connection, product)
         if target is None:
             raise PromotionError(f"{product} has no earlier model to go back to")
         model = _registered(connection, target)
         put_in_force(connection, model, PromotionKind.ROLLED_BACK, who, reason.strip())
+        if along is not None:
+            along(connection, model.version)
         return model
 
 
-def set_shadow(engine: sa.Engine, product: str, version: int | None, who: str) -> None:
+def set_shadow(
+    engine: sa.Engine,
+    product: str,
+    version: int | None,
+    who: str,
+    *,
+    reason: str = "",
+    along: Along | None = None,
+) -> None:
     """Let a candidate score live frames beside the model in force, silently, instead of any other; None: let none.
 
     Raises:
@@ -184,7 +217,9 @@ def set_shadow(engine: sa.Engine, product: str, version: int | None, who: str) -
             candidate = (of_product, models.c.version == version, models.c.state == ModelState.CANDIDATE)
             if connection.execute(sa.update(models).where(*candidate).values(shadow=True)).rowcount == 0:
                 raise PromotionError(f"{product} has no candidate of version {version}")
-        record(connection, who, "shadow", product_subject(product), detail={"version": version})
+        record(connection, who, "shadow", product_subject(product), reason=reason, detail={"version": version})
+        if along is not None:
+            along(connection, version)
 
 
 def promotions_of(engine: sa.Engine, product: str, limit: int = 100) -> list[Promotion]:
@@ -214,6 +249,12 @@ def promotions_of(engine: sa.Engine, product: str, limit: int = 100) -> list[Pro
     with transaction(engine) as connection:
         found = connection.execute(query).mappings()
         return [Promotion(**{**each, "kind": PromotionKind(each["kind"])}) for each in found]
+
+
+def _version_in_force(connection: sa.Connection, product: str) -> int | None:
+    query = sa.select(models.c.version).where(models.c.product == product, models.c.state == ModelState.IN_FORCE)
+    version: int | None = connection.scalar(query)
+    return version
 
 
 def _replaced_by_the_one_in_force(connection: sa.Connection, product: str) -> int | None:

@@ -59,6 +59,23 @@ class PromotionKind(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+class RequestKind(StrEnum):
+    """What somebody at the dashboard asks the trainer to do with the models of a product."""
+
+    REFIT = "refit"
+    SHADOW = "shadow"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+
+class RequestOutcome(StrEnum):
+    """What came of a request."""
+
+    DONE = "done"
+    REFUSED = "refused"  # something speaks against it
+    FAILED = "failed"
+
+
 class SecondSource(StrEnum):
     """How a model that was not in force came to see a frame."""
 
@@ -297,6 +314,7 @@ models = sa.Table(
     # Of its calibration pictures, at the levels of infra/store/models.py; NULL: registered before revision 0013.
     sa.Column("calibration_quantiles", postgresql.ARRAY(sa.Double)),  # of the scores
     sa.Column("calibration_quality", postgresql.ARRAY(sa.Double, dimensions=2)),  # of focus, brightness and contrast
+    sa.Column("score_histogram", postgresql.JSONB(none_as_null=True)),  # see infra/score_histogram.py; NULL: not known
     sa.UniqueConstraint("product", "version", name="models_product_version"),
     sa.CheckConstraint("state IN ('candidate', 'in_force', 'retired')", name="models_state"),
     sa.CheckConstraint("state = 'candidate' OR NOT shadow", name="models_shadow"),
@@ -387,9 +405,70 @@ second_verdicts = sa.Table(  # what a model says that was not in force, beside `
     sa.Column("threshold", sa.Double, nullable=False),
     sa.Column("views", sa.Integer, nullable=False),
     _time("scored_at"),
+    sa.Column("state_before", sa.Text),  # of the verdict on record, written by the database; NULL where there was none
     sa.PrimaryKeyConstraint("model_id", "received_at", "camera", "frame_id"),
     sa.CheckConstraint("source IN ('shadow', 'replay')", name="second_verdicts_source"),
     sa.CheckConstraint("state IN ('GOOD', 'DEFECT')", name="second_verdicts_state"),
+    sa.Index(
+        "second_verdicts_changed",
+        "model_id",
+        sa.text("received_at DESC"),
+        "camera",
+        "frame_id",
+        postgresql_where=sa.text("state_before <> state"),
+    ),
+)
+
+model_requests = sa.Table(  # asked for at the dashboard, done by the trainer; see infra/store/model_requests.py
+    "model_requests",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("product", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer),  # of a rollback the one that is to leave; of shadow NULL: let none look on
+    sa.Column("force", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _time("asked_at", default="clock_timestamp()"),
+    _time("cancelled_at", nullable=True),
+    sa.Column("cancelled_by", sa.Text),
+    _time("taken_at", nullable=True),
+    sa.Column("worker", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # how often it was taken
+    _time("beat_at", nullable=True),  # when its worker last said that it lives
+    sa.Column("stage", sa.Text),
+    sa.Column("progress", sa.Double),  # 0 to 1
+    _time("done_at", nullable=True),
+    sa.Column("outcome", sa.Text),
+    sa.Column("message", sa.Text),  # one line, without control characters
+    sa.CheckConstraint("what IN ('refit', 'shadow', 'promote', 'rollback')", name="model_requests_what"),
+    sa.CheckConstraint(
+        "CASE what WHEN 'refit' THEN version IS NULL WHEN 'shadow' THEN true ELSE version IS NOT NULL END",
+        name="model_requests_version",
+    ),
+    sa.CheckConstraint("what = 'promote' OR NOT force", name="model_requests_force"),
+    sa.CheckConstraint(
+        "(cancelled_at IS NULL) = (cancelled_by IS NULL) AND "
+        "(cancelled_at IS NULL OR (taken_at IS NULL AND outcome IS NULL))",
+        name="model_requests_cancelled",
+    ),
+    sa.CheckConstraint(
+        "(taken_at IS NULL) = (worker IS NULL) AND (taken_at IS NULL) = (beat_at IS NULL)", name="model_requests_taken"
+    ),
+    sa.CheckConstraint("progress BETWEEN 0 AND 1", name="model_requests_progress"),
+    sa.CheckConstraint(
+        "CASE WHEN outcome IS NULL THEN done_at IS NULL AND message IS NULL "
+        "ELSE outcome IN ('done', 'refused', 'failed') AND done_at IS NOT NULL AND message IS NOT NULL END",
+        name="model_requests_outcome",
+    ),
+    sa.Index("model_requests_newest", "product", sa.text("id DESC")),
+    sa.Index(
+        "model_requests_open",
+        "product",
+        "what",
+        unique=True,
+        postgresql_where=sa.text("outcome IS NULL AND cancelled_at IS NULL"),
+    ),
 )
 
 positions = sa.Table(

@@ -20,6 +20,7 @@ from infra.store import line as line_now
 from infra.store.attempts import Attempt, unfinished, write_down
 from infra.store.audit import newest, verify
 from infra.store.camera_health import raise_trouble, silent_cameras
+from infra.store.changed_frames import changed_page, looked, seen_since_registered
 from infra.store.connect import open_database, transaction
 from infra.store.curation import (
     NewDecision,
@@ -37,6 +38,19 @@ from infra.store.drift_history import DriftMinute, drift_buckets
 from infra.store.drift_standings import calibrations, drift_standings
 from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
+from infra.store.model_requests import (
+    QUICK,
+    NewRequest,
+    ask,
+    beat,
+    cancel,
+    conclude,
+    put_back,
+    requests_of,
+    take,
+    tell_progress,
+)
+from infra.store.model_versions import histogram_of, newest_versions, products_of_models
 from infra.store.models import known_products, models_in_force, register_candidate, register_in_force
 from infra.store.outbox import backlog, outbox_turn
 from infra.store.position_reset import reset_position
@@ -48,7 +62,17 @@ from infra.store.rollups import rollup_series, rollup_sums
 from infra.store.runs import report_accepted, report_ended
 from infra.store.schema import migrate, prepare_days
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
-from infra.store.tables import CameraTrouble, DriftCause, DriftKind, FrameDecision, SecondSource, VerdictState, metadata
+from infra.store.tables import (
+    CameraTrouble,
+    DriftCause,
+    DriftKind,
+    FrameDecision,
+    RequestKind,
+    RequestOutcome,
+    SecondSource,
+    VerdictState,
+    metadata,
+)
 from infra.store.traces import read_trace
 from infra.store.verdicts import cameras, heatmap, verdict
 from scorer.drift import DriftAlarm
@@ -61,6 +85,7 @@ ROLLED = set(metadata.tables["verdict_rollups"].columns.keys()) - {"camera", "at
 PASSWORD = "opensesame"
 pytestmark = pytest.mark.usefixtures("line")
 UserOf = Callable[[str], sa.Engine]
+DONE = RequestOutcome.DONE
 
 
 @pytest.fixture(scope="session")
@@ -300,6 +325,34 @@ def test_a_dashboard_curates_and_says_when_a_refit_is_due(line: sa.Engine, user_
     assert look_due(dashboard, "tile", DueRule(timedelta(days=30), 200), NOON).unknown == 1
 
 
+def test_the_dashboard_asks_and_the_trainer_does(line: sa.Engine, user_of: UserOf) -> None:
+    dashboard, trainer = user_of("dashboard"), user_of("trainer")
+    register_candidate(trainer, replace(MODEL, attainable_rate=MODEL.false_alarm_rate))
+    number = ask(dashboard, NewRequest("tile", RequestKind.PROMOTE, "m.weber", "new lamp", 2), "engineer")
+    ask(dashboard, NewRequest("tile", RequestKind.REFIT, "m.weber", "new lamp"), "engineer")
+    (refit, promotion) = requests_of(dashboard, "tile")
+    assert cancel(dashboard, refit.id, "m.weber", "engineer")
+    taken = take(trainer, "worker", QUICK)
+    assert taken is not None
+    assert taken.id == promotion.id == number
+    beat(trainer, taken)
+    tell_progress(trainer, taken, "fit", 0.5)
+    put_back(trainer, taken)
+    again = take(trainer, "worker", QUICK)
+    assert again is not None
+    promote(
+        trainer, "tile", 2, who=again.who, reason=again.reason, along=lambda c, _: conclude(c, again, DONE, "in force")
+    )
+    assert requests_of(dashboard, "tile")[1].outcome is DONE
+    assert models_in_force(line)["tile"].version == 2
+    assert [model.version for model in newest_versions(dashboard, "tile")] == [2, 1]
+    assert products_of_models(dashboard) == ["tile"]
+    assert histogram_of(dashboard, 1) is None
+    assert looked(dashboard, 1).frames == 0
+    assert changed_page(dashboard, 1, None, None, 10) == []
+    assert seen_since_registered(dashboard, 1, NOON).frames == 0
+
+
 @pytest.mark.parametrize("service", RUNTIME)
 def test_no_service_can_delete(user_of: UserOf, service: str) -> None:
     user = user_of(service)
@@ -375,8 +428,32 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
             },
         ),
         ("relay", set()),
-        ("trainer", {"models.shadow", "models.state"}),
-        ("dashboard", {"alerts.outcome", "alerts.resolved_at", "alerts.state"}),
+        (
+            "trainer",
+            {
+                "model_requests.attempts",
+                "model_requests.beat_at",
+                "model_requests.done_at",
+                "model_requests.message",
+                "model_requests.outcome",
+                "model_requests.progress",
+                "model_requests.stage",
+                "model_requests.taken_at",
+                "model_requests.worker",
+                "models.shadow",
+                "models.state",
+            },
+        ),
+        (
+            "dashboard",
+            {
+                "alerts.outcome",
+                "alerts.resolved_at",
+                "alerts.state",
+                "model_requests.cancelled_at",
+                "model_requests.cancelled_by",
+            },
+        ),
     ],
 )
 def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str, changeable: set[str]) -> None:
@@ -417,7 +494,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
         ),
         ("relay", set()),
         ("trainer", {"audit_log", "decisions", "models", "promotions", "second_verdicts"}),
-        ("dashboard", {"alert_actions", "audit_log", "decisions", "role_limits"}),
+        ("dashboard", {"alert_actions", "audit_log", "decisions", "model_requests", "role_limits"}),
     ],
 )
 def test_each_service_adds_to_its_own_tables_only(
@@ -456,6 +533,12 @@ def test_each_service_adds_to_its_own_tables_only(
         ("ingest", "SELECT * FROM models"),
         ("relay", "SELECT * FROM heatmaps"),
         ("trainer", "SELECT * FROM alert_actions"),
+        ("trainer", "INSERT INTO model_requests (product) SELECT 'tile' WHERE false"),
+        ("scorer", "SELECT id FROM model_requests"),
+        *(
+            ("dashboard", f"INSERT INTO model_requests ({column}) SELECT NULL WHERE false")
+            for column in ("asked_at", "cancelled_at", "taken_at", "worker", "outcome", "message")
+        ),
         ("dashboard", "SELECT ensure_day_partitions(current_date, 1)"),
         ("ingest", "SELECT ensure_day_partitions(current_date, 1)"),
         ("dashboard", "SELECT prune_drift_history('cam', now(), 1)"),

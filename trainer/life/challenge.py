@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from infra.objections import exact_interval
 from scorer.detector import Detector
 from trainer.images import PictureSet
 from trainer.progress import Progress, Stage, silent
 
-CONFIDENCE = 0.95
 _PICTURES_PER_CHUNK = 16
 
 
@@ -38,8 +37,7 @@ class Challenged:
 
     def interval(self) -> tuple[float, float]:
         """Exact 95 % confidence interval of the detection rate (Clopper and Pearson, 1934), if parts are independent."""
-        interval = stats.binomtest(self.count, self.parts).proportion_ci(CONFIDENCE, method="exact")
-        return float(interval.low), float(interval.high)
+        return exact_interval(self.count, self.parts)
 
     def __str__(self) -> str:
         """Say it in one line."""

@@ -166,21 +166,25 @@ def schedule(
     product: Annotated[
         list[str] | None, typer.Option(help="Only this product, as in `differline refit`; without it, all.")
     ] = None,
+    only_requests: Annotated[
+        bool, typer.Option("--only-requests", help="Leave the clock to a timer or a CronJob.")
+    ] = False,
 ) -> None:
-    """Run `differline refit --if-due` by the clock, until Ctrl-C or SIGTERM; the next time is logged."""
+    """Run `differline refit --if-due` by the clock, and what the dashboard asks for, until Ctrl-C or SIGTERM."""
     from infra.children import differline
-    from infra.settings import load_settings
     from infra.stopping import stop_on_signals
-    from infra.telemetry import configure_logging, get_logger
+    from infra.telemetry import get_logger
     from trainer.life.schedule import run_schedule, trigger_of
 
-    settings = load_settings()
-    configure_logging(settings.log_level)
     trigger = trigger_of(cron, timezone)
     stop = threading.Event()
     stop_on_signals(stop)
     command = differline("refit", "--if-due", *(part for name in product or () for part in ("--product", name)))
-    run_schedule(trigger, command, get_logger("schedule"), stop)
+    with _life() as (settings, database), _requests_taken(settings, database):
+        if only_requests:
+            stop.wait()
+        else:
+            run_schedule(trigger, command, get_logger("schedule"), stop)
 
 
 @models_app.command("list")
@@ -303,6 +307,20 @@ def challenge(
         curated = read_curated(workshop.database, workshop.archive, product, workshop.max_pixels)
         found = show_parts(workshop.detector_of(model), curated.challenge, workshop.progress)
     typer.echo(f"{product} version {model.version}: {found}")
+
+
+@models_app.command("refit-asked", hidden=True)
+def refit_asked(request: int, worker: str, attempts: int) -> None:
+    """Do a refit that `differline schedule` has taken."""
+    from infra.errors import RequestLostError
+    from infra.store.model_requests import taken_request
+    from trainer.life.perform import refit_asked as perform
+
+    with _workshop() as workshop:
+        asked = taken_request(workshop.database, request, worker, attempts)
+        if asked is None:
+            raise RequestLostError(f"request {request} is not this trainer's any more: nothing was done")
+        perform(workshop, asked)
 
 
 @replay_app.command()
@@ -436,6 +454,39 @@ def _workshop(extractor: str | None = None) -> "Iterator[Workshop]":
             clock=utc_now,
             progress=progress,
         )
+
+
+@contextmanager
+def _requests_taken(settings: "Settings", database: "sa.Engine") -> Iterator[None]:
+    """What the dashboard asks for is done, while the block runs; the workshop is opened when it is first needed."""
+    from contextlib import ExitStack
+
+    from infra.children import differline
+    from infra.engines import running_engines
+    from infra.live import LiveState
+    from infra.store.model_requests import TakenRequest
+    from infra.telemetry import get_logger
+    from trainer.life.asked import Asked, taking_requests
+
+    opened: list[Workshop] = []
+    log = get_logger("requests")
+
+    def perform(taken: TakenRequest) -> None:
+        from trainer.life.perform import perform as do
+
+        if not opened:
+            opened.append(stack.enter_context(_workshop()))
+        do(opened[0], taken)
+
+    def refit(taken: TakenRequest) -> list[str]:
+        return differline("models", "refit-asked", "--", str(taken.id), taken.worker, str(taken.attempts))
+
+    with ExitStack() as stack:
+        engines = stack.enter_context(running_engines(settings))
+        live = LiveState(engines.redis_url)
+        stack.callback(live.close)
+        with taking_requests(Asked(database, perform, refit, log), live, log):
+            yield
 
 
 @contextmanager

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from scipy import stats
 
+from infra.objections import line_objections
 from infra.store.models import models_in_force
 from infra.store.promotions import ModelRow
 from infra.store.second_verdicts import ChangedVerdict, Seen, changed_verdicts, seen_by
 from scorer.detector import read_manifest
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,21 +39,5 @@ def examine(database: sa.Engine, model: ModelRow) -> Examined:
     manifest = read_manifest(Path(model.folder))
     learned_from = [*manifest.training_sha256, *manifest.calibration_sha256]
     seen = seen_by(database, model.id, learned_from)
-    further = []
-    replaces_another = model.product in models_in_force(database)
-    if not seen.frames and replaces_another:
-        further.append(
-            "nobody knows which verdicts it would change: let it score in shadow (`differline models shadow`), or "
-            "`differline replay` frames"
-        )
-    if _too_many(seen.false_alarms, seen.released, model.false_alarm_rate):
-        further.append(
-            f"it calls {seen.false_alarms} of {seen.released} released pictures that it never saw a defect, more than "
-            f"{model.false_alarm_rate:.3%} explains"
-        )
+    further = line_objections(seen, model.false_alarm_rate, replaces_another=model.product in models_in_force(database))
     return Examined(model, seen, tuple(changed_verdicts(database, model.id)), (*model.objections(), *further))
-
-
-def _too_many(alarms: int, pictures: int, rate: float) -> bool:
-    """Whether so many false alarms are unlikely at the promised rate (one-sided exact binomial test at 5 %)."""
-    return pictures > 0 and stats.binomtest(alarms, pictures, rate, alternative="greater").pvalue < SIGNIFICANT

@@ -12,8 +12,10 @@ from infra.archive import Archive
 from infra.clock import Clock
 from infra.errors import RefitError
 from infra.refit_due import Due, DueRule, look_due
+from infra.score_histogram import score_histogram
 from infra.store.curation import open_frames
-from infra.store.models import NewModel, RegisteredModel, register_candidates
+from infra.store.model_requests import Along
+from infra.store.models import AlongAll, NewModel, RegisteredModel, register_candidates
 from infra.store.promotions import ModelRow, list_models
 from infra.store.tables import ModelState
 from scorer.detector import Detector, DetectorError, Extractor, Manifest, load_artifact, read_manifest
@@ -24,7 +26,7 @@ from trainer.life.released import Curated, read_curated
 from trainer.life.report import PLOT_FILE, REPORT_FILE, Other, Story, markdown, plot
 from trainer.life.together import agreed, require_apart
 from trainer.presets import choose_preset
-from trainer.progress import Progress, silent
+from trainer.progress import Progress, Stage, silent
 from trainer.register import save
 
 FIRST_RATE = 0.01
@@ -75,6 +77,7 @@ class Workshop:
         rule: When a refit is due.
         clock: The time.
         progress: Told how far it is.
+        along: What else is done in the transaction that registers a candidate.
     """
 
     database: sa.Engine
@@ -88,6 +91,7 @@ class Workshop:
     rule: DueRule
     clock: Clock
     progress: Progress = silent
+    along: Along | None = None
 
     def due(self, product: str) -> Due:
         """Tell whether a product is to be learned anew."""
@@ -143,9 +147,22 @@ class Workshop:
                 self._require_sound(each)
             stories = [self._story(name, reasons, curated, fitted[name], before[name][1]) for name in products]
             still_alone()
+            self.progress(Stage.REGISTER, 0, 1)
             new = [self._written(fitted[story.product], story) for story in stories]
-            registered = register_candidates(self.database, new)
+            registered = register_candidates(self.database, new, self._along(order.product))
+            self.progress(Stage.REGISTER, 1, 1)
             return {model.product: (model, each.report or "") for model, each in zip(registered, new, strict=True)}
+
+    def _along(self, product: str) -> AlongAll | None:
+        """What else is done with the registration; told the version of the product that the order names first."""
+        along = self.along
+        if along is None:
+            return None
+
+        def of_the_first(connection: sa.Connection, registered: list[RegisteredModel]) -> None:
+            along(connection, next(model.version for model in registered if model.product == product))
+
+        return of_the_first
 
     def detector_of(self, model: ModelRow | RegisteredModel) -> Detector:
         """Load a registered model.
@@ -240,6 +257,9 @@ class Workshop:
             challenge_found=challenged.count if challenged.parts else None,
             challenge_found_before=None if story.challenged_before is None else story.challenged_before.count,
             report=report,
+            score_histogram=score_histogram(
+                story.manifest.calibration_scores, challenged.scores, fitted.report.threshold
+            ),
         )
         (Path(new.folder) / REPORT_FILE).write_text(report, encoding="utf-8")
         (Path(new.folder) / PLOT_FILE).write_bytes(plot(story))

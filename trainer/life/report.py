@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
+from infra.score_histogram import CHALLENGE, EDGES, GOOD, score_histogram
 from infra.store.promotions import ModelRow
 from scorer.detector import Manifest
 from trainer.fit import FitReport
@@ -19,7 +19,6 @@ from trainer.life.released import Curated
 PLOT_FILE = "report.png"
 REPORT_FILE = "report.md"
 _COLORS = ["#3D8FC6", "#E8710A"]
-_BINS = 30
 _NO_PARTS = (
     "There are none: nothing is known of how well this model finds real defects. `differline curate import` takes a folder "
     "with `test/<class>`, `differline curate set rejected --challenge` a frame."
@@ -74,7 +73,7 @@ def markdown(story: Story) -> str:
     """Write the report, in Markdown; the plot lies beside it as `report.png`."""
     fit = story.fit
     lines = [
-        f"# {story.product}: a candidate",
+        f"# {_text(story.product)}: a candidate",
         "",
         f"Why now: {_why(story)}.",
         "",
@@ -104,14 +103,12 @@ def markdown(story: Story) -> str:
 
 def plot(story: Story) -> bytes:
     """Draw the scores of held-out good pictures and of challenge parts against the threshold, as PNG."""
-    good = np.asarray(story.manifest.calibration_scores)
-    bad = story.challenged.scores[np.isfinite(story.challenged.scores)]
-    highest = max(float(np.quantile(np.concatenate([good, bad]), 0.98)), story.fit.threshold)
-    edges = np.linspace(min(good.min(), *bad.tolist(), story.fit.threshold), highest, _BINS + 1)
-    tables = []
-    for kind, scores in (("held-out good", good), ("challenge parts", bad)):
-        counts = np.histogram(np.minimum(scores, highest), edges)[0]
-        tables.append(pd.DataFrame({"low": edges[:-1], "high": edges[1:], "pictures": counts, "kind": kind}))
+    counted = score_histogram(story.manifest.calibration_scores, story.challenged.scores, story.fit.threshold)
+    low, high = counted[EDGES][:-1], counted[EDGES][1:]
+    tables = [
+        pd.DataFrame({"low": low, "high": high, "pictures": counted[column], "kind": kind})
+        for kind, column in (("held-out good", GOOD), ("challenge parts", CHALLENGE))
+    ]
     table = pd.concat(tables)
     bars = (
         alt.Chart(table[table["pictures"] > 0])
@@ -136,7 +133,7 @@ def plot(story: Story) -> bytes:
 
 
 def _warnings(warnings: tuple[str, ...]) -> list[str]:
-    return ["**Before you read on**", "", *(f"- {line}" for line in warnings), ""] if warnings else []
+    return ["**Before you read on**", "", *(f"- {_sentence(line)}" for line in warnings), ""] if warnings else []
 
 
 def _why(story: Story) -> str:
@@ -232,6 +229,14 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """Text from outside as text: no Markdown, no HTML, one line."""
-    flat = " ".join(text.split())
-    return "".join("\\" + char if char in "\\`*_{}[]<>()#+-.!|~" else char for char in flat)
+    """Text from outside as text: no Markdown, no HTML, no formula, one line."""
+    return _escaped(text, "\\`*_{}[]<>()#+-.!|~$&:")
+
+
+def _sentence(text: str) -> str:
+    """A sentence of ours with a name from outside in it: what marks up is text, what ends sentences is as it is."""
+    return _escaped(text, "\\`*_[]<>|~$&")
+
+
+def _escaped(text: str, marks: str) -> str:
+    return "".join("\\" + char if char in marks else char for char in " ".join(text.split()))
