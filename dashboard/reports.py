@@ -8,11 +8,13 @@ import re
 
 _PICTURE = re.compile(r"^!\[[^\]\[]*\]\(report\.png\)$", re.MULTILINE)
 _ACTIVE = re.compile(
-    r"(?<!\\)[<$\[\]]"  # a tag, a formula, a link, a picture, a coloured text
+    r"[<$\[\]]"  # a tag, a formula, a link, a picture, a coloured text
     r"|&#?\w+;"  # an entity
     r"|://|\bwww\."  # what becomes a link by itself
     r"|:material/"
 )
+_ESCAPED = re.compile(r"\\[!-/:-@\[-`{-~]")
+_OURS = "`test/<class>`"  # stands in our own sentence about challenge parts, as code
 
 
 def shown_report(report: str) -> tuple[str, bool]:
@@ -23,6 +25,6 @@ def shown_report(report: str) -> tuple[str, bool]:
     text = _PICTURE.sub("", report)
     if text.startswith("# "):
         text = text.partition("\n")[2]
-    if _ACTIVE.search(text):
+    if _ACTIVE.search(_ESCAPED.sub(" ", text.replace(_OURS, ""))):
         return text.strip(), False
     return re.sub(r"^## ", "##### ", text, flags=re.MULTILINE).strip(), True

@@ -22,7 +22,7 @@ _FILTERS = {"All": None, "It rejects": VerdictState.DEFECT, "It accepts": Verdic
 _PAGES = "models_changed_pages"  # in the session: whose pages, and the last frame of each before the one shown
 _FACTS_IN_A_ROW = 4
 _ROW_PX = 64
-_PICTURE_PX = 420
+_PICTURE_PX = 240
 _HASH_SHOWN = 16
 _VERDICT_SIGNS = {
     VerdictState.GOOD: "✓ GOOD",
@@ -214,7 +214,7 @@ def _changed_table(found: tuple[Changed, ...], model: ModelRow) -> int:
             "received": [frame.received_at.astimezone(zone).replace(tzinfo=None) for frame in frames],
         }
     )
-    number = st.column_config.NumberColumn(format="%.4g", width=72)
+    number = st.column_config.NumberColumn(format="%.3g", width=68)
     state = st.dataframe(
         rows,
         key=f"models-changed-{hash(tuple(frame.key for frame in frames))}",
@@ -223,10 +223,10 @@ def _changed_table(found: tuple[Changed, ...], model: ModelRow) -> int:
         row_height=_ROW_PX,
         placeholder="",
         column_config={
-            "frame": st.column_config.ImageColumn(width=84),
-            "on record": st.column_config.TextColumn(width=104),
+            "frame": st.column_config.ImageColumn(width=72),
+            "on record": st.column_config.TextColumn(width=92),
             "score": number,
-            mine: st.column_config.TextColumn(width=104),
+            mine: st.column_config.TextColumn(width=92),
             "its score": number,
             "its p-value": number,
             "received": st.column_config.DatetimeColumn(format="MM-DD HH:mm:ss", width=112),
@@ -246,11 +246,6 @@ def _data_url(picture: bytes | None) -> str | None:
 
 def _side_by_side(frame: ChangedFrame, model: ModelRow) -> None:
     """Draw a frame, with the verdict on record on the left and the other model's on the right."""
-    picture = pictures.small_picture(frame.archive_ref, _PICTURE_PX) if frame.archive_ref else None
-    if picture is None:
-        st.caption("The picture of this frame is not kept.")
-    else:
-        st.image(picture, width="content", alt="changed frame")
     before_side, after_side = st.columns(2)
     with before_side, st.container(border=True):
         st.caption("on record" if frame.version_before is None else f"on record, version {frame.version_before}")
@@ -260,6 +255,11 @@ def _side_by_side(frame: ChangedFrame, model: ModelRow) -> None:
         st.caption(f"version {model.version}, {model_words.source(frame.source)}")
         words.verdict_badge(frame.after).show()
         _numbers(frame.score_after, frame.threshold_after, frame.p_value_after)
+    picture = pictures.small_picture(frame.archive_ref, _PICTURE_PX) if frame.archive_ref else None
+    if picture is None:
+        st.caption("The picture of this frame is not kept.")
+    else:
+        st.image(picture, width="content", alt="changed frame")
     st.text(f"part {frame.part_id or '—'}, frame {frame.frame_id}, camera {frame.camera}")
     received = words.local_time(frame.received_at, words.time_zone())
     st.caption(f"received {received} · picture {model_words.decision(frame.decision)}")

@@ -24,6 +24,7 @@ _DRAWN = "models_drawn"  # what the versions were when the page was drawn
 _CHOSEN = "models_just_chosen"
 _LONGEST_NUMBER = 9
 _MOST_ROWS_PX = 330
+_CLOSED_REQUESTS = 2
 _START_A_TRAINER = "differline schedule"
 
 
@@ -145,9 +146,9 @@ def _table(versions: tuple[ModelRow, ...], chosen: int | None) -> None:
         placeholder="",
         column_config={
             "version": st.column_config.NumberColumn(width=56),
-            "state": st.column_config.TextColumn(width=130),
+            "state": st.column_config.TextColumn(width=152),
             "registered": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=120),
-            "by": st.column_config.TextColumn(width=88),
+            "by": st.column_config.TextColumn(width=80),
             "learned": st.column_config.NumberColumn(width=64, help="Pictures that it learned from"),
             "held out": st.column_config.NumberColumn(width=64, help="Pictures that its threshold was calibrated on"),
             "threshold": st.column_config.NumberColumn(format="%.4g", width=76),
@@ -194,8 +195,10 @@ def _requests(now: Models) -> None:
     if not now.requests:
         st.caption("Nothing yet.")
     moment = utc_now()
+    closed = [request for request in now.requests if not request.open][:_CLOSED_REQUESTS]
     for request in now.requests:
-        _request(request, moment)
+        if request.open or request in closed:
+            _request(request, moment)
 
 
 def _request(request: ModelRequest, now: datetime) -> None:
