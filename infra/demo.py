@@ -120,6 +120,7 @@ def _stream(line: "Line", frames: int | None, fps: float, dashboard: bool) -> No
         _say(3, "streaming" if frames is None else f"streaming {frames} frames")
         if dashboard:
             running.enter_context(_started("dashboard"))
+            running.enter_context(_started("schedule"))  # so that the models page finds a trainer; it idles with 100 MB
             typer.echo(
                 f"      dashboard: http://{line.settings.dashboard_host}:{line.settings.dashboard_port} (Ctrl-C ends)"
             )

@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from infra.metrics import METRICS, Kind
 from infra.settings import ENV_PREFIX, Settings
-from trainer.life.commands import refit_app
+from trainer.life.commands import refit_app, schedule_app
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "infra" / "deploy"
@@ -206,10 +206,24 @@ def test_the_refits_of_kubernetes_and_systemd_are_commands_that_there_are() -> N
         assert (parsed.params["if_due"], parsed.params["product"]) == (True, ())  # of all products
 
 
+def test_the_trainers_of_kubernetes_systemd_and_compose_take_requests() -> None:
+    unit = (DEPLOY / "systemd" / "differline-trainer.service").read_text()
+    (command,) = re.findall(r"^ExecStart=/\S+/differline (.+)$", unit, re.MULTILINE)
+    (container,) = pods()["trainer"]["containers"]
+    for name, *options in (command.split(), container["args"], compose()["services"]["schedule"]["command"]):
+        assert name == "schedule"
+        get_command(schedule_app).make_context("schedule", options, resilient_parsing=False)
+    # Where something else has the clock, the trainer leaves it alone: nothing is refitted twice.
+    assert "--only-requests" in command
+    assert "--only-requests" in container["args"]
+    (user,) = [v["valueFrom"]["secretKeyRef"]["key"] for v in container["env"]]
+    assert user == "trainer"
+
+
 def test_systemd_reads_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("NOT CHECKED: systemd-analyze is missing (Debian's package systemd), so nobody has read the units")
-    units = [tmp_path / name for name in ("differline-refit.service", "differline-refit.timer")]
+    units = [tmp_path / name for name in ("differline-refit.service", "differline-refit.timer", "differline-trainer.service")]
     for unit in units:
         text = (DEPLOY / "systemd" / unit.name).read_text()
         unit.write_text(text.replace("/opt/differline/.venv/bin/differline", sys.executable))  # it must be there
