@@ -1,6 +1,7 @@
 """Models: the versions of a product, what they would change, and what people ask the trainer to do with them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -14,6 +15,7 @@ from infra.store import changed_frames, model_requests, model_versions, promotio
 from infra.store.changed_frames import ChangedFrame, ChangedKey, Looked
 from infra.store.model_requests import ModelRequest, NewRequest
 from infra.store.promotions import ModelRow, Promotion
+from infra.store.second_verdicts import Seen
 from infra.store.tables import ModelState, RequestKind, VerdictState
 
 MOST_VERSIONS = 50
@@ -125,7 +127,7 @@ def objections(product: str, version: int) -> list[str]:
     model = next((each for each in now.versions if each.version == version), None)
     if model is None:
         return []
-    seen = changed_frames.seen_since_registered(sources().database, model.id, model.registered_at)
+    seen = _seen(model.id, model.registered_at)
     replaces = now.in_force is not None
     return [*model.objections(), *line_objections(seen, model.false_alarm_rate, replaces_another=replaces)]
 
@@ -196,6 +198,11 @@ def _histogram(model_id: int) -> dict[str, Any] | None:
 @st.cache_resource(ttl=10.0, max_entries=64, show_spinner=False)
 def _looked(model_id: int) -> Looked:
     return changed_frames.looked(sources().database, model_id)
+
+
+@st.cache_resource(ttl=10.0, max_entries=64, show_spinner=False)
+def _seen(model_id: int, registered_at: datetime) -> Seen:
+    return changed_frames.seen_since_registered(sources().database, model_id, registered_at)
 
 
 @st.cache_resource(ttl=10.0, max_entries=64, show_spinner=False)

@@ -210,3 +210,28 @@ def test_what_was_kept_and_decided_before_revision_0012_is_found_on_the_curate_p
     assert open_stretch(bare_database, "tile", 0.05, quarantined=True).sha256 == ("2",)
     (stands,) = frames_as_they_stand(bare_database, "tile", ["1"])
     assert (stands.frame.run, stands.frame.camera, stands.decision) == ("a//2026-03-03", "a", "rejected")
+
+
+def test_revision_0015_puts_the_verdict_on_record_beside_what_other_models_said(bare_database: sa.Engine) -> None:
+    bring_to(bare_database, "0014")
+    with bare_database.begin() as connection:
+        ensure_day_partitions(connection, NOON.date(), 1)
+        model = (
+            "INSERT INTO models (product, version, state, folder, flow_sha256, manifest_sha256, preset, threshold, "
+            "false_alarm_rate, attainable_rate, views, heat_scale, training_frames, calibration_frames, registered_by) "
+            "VALUES ('tile', 1, 'candidate', '', '', '', '', 1, 0.1, 0.1, 1, 1, 1, 1, 'x')"
+        )
+        second = (
+            "INSERT INTO second_verdicts (model_id, received_at, camera, frame_id, source, product, state, score, p_value, "
+            "threshold, views, scored_at) VALUES (1, :at, 'a', :frame, 'shadow', 'tile', 'GOOD', 1, 0.5, 2, 8, :at)"
+        )
+        connection.execute(sa.text(model))
+        connection.execute(sa.text(_VERDICT), {"at": NOON, "camera": "a", "frame": "1"})
+        for frame in ("1", "of which no verdict is kept"):
+            connection.execute(sa.text(second), {"at": NOON, "frame": frame})
+    migrate(bare_database, NOON)
+    with bare_database.connect() as connection:
+        found = connection.execute(
+            sa.text("SELECT frame_id, state_before FROM second_verdicts ORDER BY frame_id")
+        ).all()
+    assert [tuple(row) for row in found] == [("1", "NO_VERDICT"), ("of which no verdict is kept", None)]

@@ -223,7 +223,9 @@ def test_the_trainers_of_kubernetes_systemd_and_compose_take_requests() -> None:
 def test_systemd_reads_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("NOT CHECKED: systemd-analyze is missing (Debian's package systemd), so nobody has read the units")
-    units = [tmp_path / name for name in ("differline-refit.service", "differline-refit.timer", "differline-trainer.service")]
+    units = [
+        tmp_path / name for name in ("differline-refit.service", "differline-refit.timer", "differline-trainer.service")
+    ]
     for unit in units:
         text = (DEPLOY / "systemd" / unit.name).read_text()
         unit.write_text(text.replace("/opt/differline/.venv/bin/differline", sys.executable))  # it must be there

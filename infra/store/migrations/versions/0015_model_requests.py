@@ -6,8 +6,8 @@ what was asked.
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0010"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
