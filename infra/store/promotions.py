@@ -157,6 +157,17 @@ def promote(
         return model
 
 
+def rollback_target(engine: sa.Engine, product: str) -> RegisteredModel:
+    """Return what a rollback would put back in force: what the model in force replaced.
+
+    Raises:
+        PromotionError: There is nothing to go back to.
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    with transaction(engine) as connection:
+        return _target(connection, product)
+
+
 def rollback(
     engine: sa.Engine,
     product: str,
@@ -164,6 +175,7 @@ def rollback(
     who: str,
     reason: str,
     instead_of: int | None = None,
+    checked: RegisteredModel | None = None,
     along: Along | None = None,
 ) -> RegisteredModel:
     """Put back in force what the model in force replaced; a second time goes one further back.
@@ -174,20 +186,24 @@ def rollback(
         who: Who wants it.
         reason: Why.
         instead_of: Only if this version is in force, so that two people who want the same do not go back twice.
+        checked: The only model that may be put back, since its files were looked at; None: whichever it is.
         along: What else is done, in the same transaction.
 
     Raises:
-        PromotionError: There is nothing to go back to, or another version than `instead_of` is in force.
+        PromotionError: There is nothing to go back to, another version than `instead_of` is in force, or it is another model
+            than `checked` by now.
         DatabaseAwayError: PostgreSQL does not answer; what is in force stays.
     """
     with transaction(engine) as connection:
         lock_product(connection, product)
         if instead_of is not None and _version_in_force(connection, product) != instead_of:
             raise PromotionError(f"{product} version {instead_of} is not in force any more; nothing was rolled back")
-        target = _replaced_by_the_one_in_force(connection, product)
-        if target is None:
-            raise PromotionError(f"{product} has no earlier model to go back to")
-        model = _registered(connection, target)
+        model = _target(connection, product)
+        if checked is not None and checked != model:
+            raise PromotionError(
+                f"another model of {product} was put in force meanwhile: a rollback would now put back version "
+                f"{model.version}, not version {checked.version}; nothing was done"
+            )
         put_in_force(connection, model, PromotionKind.ROLLED_BACK, who, reason.strip())
         if along is not None:
             along(connection, model.version)
@@ -272,6 +288,13 @@ def _replaced_by_the_one_in_force(connection: sa.Connection, product: str) -> in
     )
     replaced: int | None = connection.scalar(query)
     return replaced
+
+
+def _target(connection: sa.Connection, product: str) -> RegisteredModel:
+    number = _replaced_by_the_one_in_force(connection, product)
+    if number is None:
+        raise PromotionError(f"{product} has no earlier model to go back to")
+    return _registered(connection, number)
 
 
 def _of(product: str, condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:

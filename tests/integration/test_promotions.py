@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from infra.errors import PromotionError
 from infra.store.models import models_in_force, register_candidate, register_in_force
-from infra.store.promotions import list_models, model_row, promote, promotions_of, rollback
+from infra.store.promotions import list_models, model_row, promote, promotions_of, rollback, rollback_target
 from infra.store.tables import ModelState, PromotionKind
 
 from .rows import MODEL
@@ -85,6 +85,20 @@ def test_a_rollback_goes_back_one_by_one_and_says_when_there_is_no_more(database
     assert in_force(database) == 1
     kinds = [(row.version, row.replaced, row.kind) for row in promotions_of(database, "tile")][:2]
     assert kinds == [(1, 2, PromotionKind.ROLLED_BACK), (2, 3, PromotionKind.ROLLED_BACK)]
+
+
+def test_a_rollback_puts_back_only_the_model_that_was_looked_at(database: sa.Engine) -> None:
+    for _ in range(3):
+        register_in_force(database, SOUND)
+    looked_at = rollback_target(database, "tile")
+    assert looked_at.version == 2
+    promote(database, "tile", 1, who="a.beck", reason="at the same time")
+    with pytest.raises(PromotionError, match="now put back version 3, not version 2; nothing was done"):
+        rollback(database, "tile", who="m.weber", reason="false alarms", checked=looked_at)
+    assert in_force(database) == 1
+    assert rollback(database, "tile", who="m.weber", reason="", checked=rollback_target(database, "tile")).version == 3
+    with pytest.raises(PromotionError, match="no earlier model"):
+        rollback_target(database, "cap")
 
 
 def test_a_model_that_was_rolled_back_can_be_promoted_and_rolled_back_again(database: sa.Engine) -> None:

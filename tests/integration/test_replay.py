@@ -1,6 +1,8 @@
 """Replay and what is known before a promotion: archived frames scored again, beside their verdicts and never over them."""
 
 import csv
+import json
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
@@ -9,16 +11,20 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import trainer.life.replay
 from infra.errors import ArchiveAwayError, PromotionError
+from infra.frames import sha256_hex
 from infra.settings import Settings
 from infra.store.models import NewModel, RegisteredModel, models_in_force, register_candidate
 from infra.store.promotions import ModelRow, model_row, promotions_of, set_shadow
 from infra.store.schema import prepare_days
 from infra.store.second_verdicts import changed_verdicts, seen_by
-from infra.store.tables import SecondSource, VerdictState, second_verdicts, verdicts
+from infra.store.tables import SecondSource, VerdictState, audit_log, models, second_verdicts, verdicts
+from scorer.detector import FLOW_FILE, MANIFEST_FILE
 from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
 from trainer.life.commands import models_app, replay_app
@@ -33,6 +39,7 @@ from .rows import NOON
 
 PutInForce = Callable[[], RegisteredModel]
 RUN = CliRunner()
+FILES = {"flow": FLOW_FILE, "manifest": MANIFEST_FILE}
 DAY = (NOON - timedelta(hours=12), NOON + timedelta(hours=12))
 
 
@@ -228,6 +235,67 @@ def test_a_model_whose_file_is_not_what_the_registry_says_is_not_put_in_force_ev
     assert isinstance(refused.exception, PromotionError)
     assert "the model is refused" in str(refused.exception)
     assert models_in_force(database)[PRODUCT].version == 1
+
+
+def altered(folder: Path) -> None:
+    path = folder / FLOW_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+
+
+def without_flow(folder: Path) -> None:
+    (folder / FLOW_FILE).unlink()
+
+
+def without_anything(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def not_a_number(folder: Path) -> None:
+    state = load_file(folder / FLOW_FILE)
+    next(value for value in state.values() if value.is_floating_point()).view(-1)[0] = torch.nan
+    save_file(state, folder / FLOW_FILE)
+
+
+def of_the_future(folder: Path) -> None:
+    path = folder / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "registered_so", "why"),
+    [
+        (altered, False, "SHA-256 is"),
+        (without_flow, False, "No such file"),
+        (without_anything, False, "No such file"),
+        (not_a_number, True, "not finite"),
+        (of_the_future, True, "format version 99 is unknown"),
+    ],
+)
+@pytest.mark.usefixtures("_as_environment")
+def test_a_rollback_to_a_model_that_a_scorer_would_refuse_is_refused_and_the_model_in_force_stays(
+    database: sa.Engine, put_in_force: PutInForce, spoil: Callable[[Path], None], registered_so: bool, why: str
+) -> None:
+    first, second = put_in_force(), put_in_force()
+    spoil(Path(first.folder))
+    if registered_so:  # its hashes are right, and it is broken all the same
+        hashes = {
+            f"{name}_sha256": sha256_hex((Path(first.folder) / file).read_bytes()) for name, file in FILES.items()
+        }
+        with database.begin() as connection:
+            connection.execute(sa.update(models).where(models.c.id == first.id).values(**hashes))
+    history = promotions_of(database, PRODUCT)
+    refused = RUN.invoke(models_app, ["rollback", "--product", PRODUCT, "--why", "false alarms"])
+    assert isinstance(refused.exception, PromotionError)
+    assert str(refused.exception).startswith("part version 1 is not put in force, the model is refused: ")
+    assert why in str(refused.exception)
+    assert models_in_force(database)[PRODUCT] == second
+    assert promotions_of(database, PRODUCT) == history
+    assert audit_length(database) == len(history)  # nothing was done, so nothing is told
+
+
+def audit_length(database: sa.Engine) -> int:
+    with database.connect() as connection:
+        return int(connection.scalar(sa.select(sa.func.count()).select_from(audit_log)) or 0)
 
 
 @pytest.mark.usefixtures("_as_environment")

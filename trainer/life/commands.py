@@ -248,13 +248,13 @@ def promote(
     """Put a version in force; scorers take it between two batches, within seconds."""
     from infra.store.promotions import list_models, model_row
     from infra.store.promotions import promote as put
-    from trainer.life.promotion import examine
+    from trainer.life.promotion import examine, require_sound
     from trainer.life.tables import changed_table, examined_text, waiting_text
     from trainer.life.together import of_the_same_flow
 
     with _workshop() as workshop, _refusals():
         row = model_row(workshop.database, product, version)
-        workshop.detector_of(row)  # whatever a scorer would refuse is refused here, also with --force
+        require_sound(workshop, row)  # also with --force
         examined = examine(workshop.database, row)
         typer.echo(examined_text(examined))
         typer.echo(changed_table(examined.changed))
@@ -266,11 +266,15 @@ def promote(
 
 @models_app.command("rollback")
 def rollback(product: Product, why: Reason) -> None:
-    """Put back in force what the model in force replaced."""
+    """Put back in force what the model in force replaced, if its files are still what the registry says."""
     from infra.store.promotions import rollback as put_back
+    from infra.store.promotions import rollback_target
+    from trainer.life.promotion import require_sound
 
-    with _life() as (settings, database):
-        model = put_back(database, product, who=settings.user, reason=why)
+    with _workshop() as workshop:
+        target = rollback_target(workshop.database, product)
+        require_sound(workshop, target)  # a scorer would refuse it, and go on by the model before, or by none
+        model = put_back(workshop.database, product, who=workshop.who, reason=why, checked=target)
     typer.echo(f"{product} version {model.version} is in force again")
 
 

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from infra.errors import DatabaseAwayError, DifferlineError, PromotionError, RequestLostError
 from infra.store.connect import transaction
 from infra.store.model_requests import Along, TakenRequest, conclude, tell_progress
-from infra.store.promotions import list_models, model_row, promote, rollback, set_shadow
+from infra.store.promotions import list_models, model_row, promote, rollback, rollback_target, set_shadow
 from infra.store.tables import RequestKind, RequestOutcome
 from scorer.detector import DetectorError
-from trainer.life.promotion import examine
+from trainer.life.promotion import examine, require_sound
 from trainer.life.refit import Order, Workshop
 from trainer.life.together import groups_of
 from trainer.progress import Stage
@@ -108,7 +108,7 @@ def refit_asked(workshop: Workshop, asked: TakenRequest) -> None:
 def _promote(workshop: Workshop, asked: TakenRequest) -> None:
     assert asked.version is not None  # noqa: S101 - the table has it so
     row = model_row(workshop.database, asked.product, asked.version)
-    workshop.detector_of(row)  # whatever a scorer would refuse is refused here, also by force
+    require_sound(workshop, row)  # also by force
     examined = examine(workshop.database, row)
     promote(
         workshop.database,
@@ -123,12 +123,15 @@ def _promote(workshop: Workshop, asked: TakenRequest) -> None:
 
 
 def _roll_back(workshop: Workshop, asked: TakenRequest) -> None:
+    target = rollback_target(workshop.database, asked.product)
+    require_sound(workshop, target)
     rollback(
         workshop.database,
         asked.product,
         who=asked.who,
         reason=asked.reason,
         instead_of=asked.version,
+        checked=target,
         along=_concluding(asked, lambda version: f"version {version} is in force again"),
     )
 
