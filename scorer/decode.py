@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from infra.bus import Record
+from infra.claim_check import Fetch, fetch_nothing
 from infra.errors import BadFrameError, DeadLetterReason
-from infra.frames import FrameMessage, FrameTraces, from_headers, readable_headers, sha256_hex, traces
+from infra.frames import FrameMessage, FrameTraces, readable_headers, traces
 from infra.picture_quality import PictureQuality, picture_quality
-from infra.pictures import RgbPicture, decode
+from infra.pictures import RgbPicture
+from infra.received import message_of, picture_of, place_of
 from infra.store.tables import NoVerdictReason
-from scorer.claim_check import Fetch, fetch_nothing
 
 # A covered lens and a blinded sensor leave no structure; a dark or a bright part still has some.
 _BLACK_LEVEL = 8
@@ -82,15 +83,13 @@ def decode_record(record: Record, max_pixels: int, fetch: Fetch = fetch_nothing)
     """
     started = time.perf_counter()
     try:
-        message = _message(record)
-        if message.dataref and not message.body:
-            message = replace(message, body=fetch(message.dataref))
-        digest = _checked_digest(message)
-        picture = decode(message.body, max_pixels)
+        received = picture_of(message_of(record), max_pixels, fetch)
     except BadFrameError as error:
         return dead_frame(record, error.reason, error.detail)
+    picture = received.picture
     reason, quality = unusable(picture), picture_quality(picture)
-    return DecodedFrame(record, message, digest, picture, reason, quality, time.perf_counter() - started)
+    spent_s = time.perf_counter() - started
+    return DecodedFrame(record, received.message, received.sha256, picture, reason, quality, spent_s)
 
 
 @contextmanager
@@ -118,31 +117,14 @@ def products_of(records: Iterable[Record]) -> set[str]:
     products = set()
     for record in records:
         with suppress(BadFrameError):
-            products.add(_message(record).product)
+            products.add(message_of(record).product)
     return products
 
 
 def dead_frame(record: Record, reason: DeadLetterReason, detail: str) -> DeadFrame:
     """Make a dead letter of a record, with whatever can be told of it."""
-    found = traces(record.headers, record.key, _position(record))
+    found = traces(record.headers, record.key, place_of(record))
     return DeadFrame(record, found, reason, detail.replace("\0", "\\0"), json.dumps(readable_headers(record.headers)))
-
-
-def _message(record: Record) -> FrameMessage:
-    return from_headers(
-        record.headers, record.value, key=record.key, fallback_id=_position(record), received_at=record.received_at
-    )
-
-
-def _position(record: Record) -> str:
-    return f"{record.partition.topic}/{record.partition.number}/{record.offset}"
-
-
-def _checked_digest(message: FrameMessage) -> str:
-    digest = sha256_hex(message.body)
-    if message.body and message.sha256 not in (None, digest):
-        raise BadFrameError(DeadLetterReason.HASH_MISMATCH, f"the body has {digest}, its header says {message.sha256}")
-    return digest
 
 
 def unusable(picture: RgbPicture) -> NoVerdictReason | None:

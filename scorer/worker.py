@@ -24,6 +24,7 @@ from tenacity import (
 )
 
 from infra.bus import Consumer, Partition, Record
+from infra.claim_check import fetch_from
 from infra.clock import Clock
 from infra.errors import DeadLetterLimitError, DeadLetterReason, DifferlineError, StaleEpochError, TransientError
 from infra.live import LatestFrame, LiveState, best_effort
@@ -36,7 +37,6 @@ from infra.store.results import Batch, Written, write_batch
 from infra.store.schema import prepare_days
 from scorer.batching import collect, portions, slices
 from scorer.camera_health import CameraHealth
-from scorer.claim_check import fetch_from
 from scorer.decode import DeadFrame, DecodedFrame, Outcome, dead_frame, decode_record, decoding, products_of
 from scorer.drift import DriftAlarm
 from scorer.gaps import GapAlarm

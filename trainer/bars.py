@@ -24,7 +24,7 @@ _TITLES = {
     Stage.HEATMAPS: "colour scale of the heatmaps",
     Stage.CHALLENGE: "scoring challenge parts",
     Stage.REGISTER: "registering the candidate",
-    Stage.REPLAY: "scoring archived frames",
+    Stage.REPLAY: "scoring frames again",
     Stage.TEST: "scoring test pictures",
     Stage.BASELINES: "baselines",
     Stage.BANK: "features of the bank of views",

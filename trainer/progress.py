@@ -19,7 +19,7 @@ class Stage(StrEnum):
     HEATMAPS = "heatmaps"  # held-out pictures, for the colour scale
     CHALLENGE = "challenge"  # challenge parts
     REGISTER = "register"  # 1: the candidate
-    REPLAY = "replay"  # archived frames
+    REPLAY = "replay"  # frames of the line
     TEST = "test"  # test pictures
     BASELINES = "baselines"  # baselines
     BANK = "bank"  # pictures whose views were missing in a report's bank

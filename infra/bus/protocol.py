@@ -154,7 +154,7 @@ class Consumer(Protocol):
 
 
 class Observer(Consumer, Protocol):
-    """A consumer that can also tell what its partitions hold, for the person who looks after them."""
+    """A consumer that can also tell what its partitions hold: for the person who looks after them, and to read it again."""
 
     def extent(self, partition: Partition) -> Extent:
         """Return where a partition begins and ends now.
@@ -169,3 +169,15 @@ class Observer(Consumer, Protocol):
         Raises:
             BusAwayError: The bus does not answer.
         """
+
+    def offset_at(self, partition: Partition, time: datetime) -> int:
+        """Return where the first record lies that was received at a time or later; the end where there is none.
+
+        Where the bus's clock jumped back, there may be records behind it that were received earlier.
+
+        Raises:
+            BusAwayError: The bus does not answer.
+        """
+
+    def leave(self, partition: Partition) -> None:
+        """Read no more of a partition; it cannot be sought again."""

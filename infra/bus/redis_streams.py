@@ -14,6 +14,7 @@ import redis
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from infra.bus.protocol import Extent, Partition, Record
+from infra.clock import whole_milliseconds
 from infra.errors import BusAwayError, BusFullError, TransientError
 from infra.frames import Header
 
@@ -183,6 +184,14 @@ class RedisStreamsConsumer:
         except redis.RedisError as error:
             raise BusAwayError(f"the bus does not answer: {error}") from error
         return found
+
+    def offset_at(self, partition: Partition, time: datetime) -> int:
+        """Make an offset of the time: an entry's id has the millisecond at which it came."""
+        return min(whole_milliseconds(time) << _COUNT_BITS, self.extent(partition).end)
+
+    def leave(self, partition: Partition) -> None:
+        """Read no more of a partition."""
+        self._next.pop(partition, None)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -1,6 +1,6 @@
-"""What models say that are not in force, live in shadow or later from the archive: beside the verdicts, never instead."""
+"""What models say that are not in force, live in shadow or later by a replay: beside the verdicts, never instead."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from infra.bus.protocol import Partition
 from infra.store.connect import transaction
 from infra.store.tables import UNUSABLE, FrameDecision, SecondSource, VerdictState, decisions, second_verdicts, verdicts
 
@@ -81,6 +82,25 @@ class FrameToReplay:
     camera: str
     frame_id: str
     archive_ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOnRecord:
+    """A frame with its verdict, as far as scoring it again needs it.
+
+    Attributes:
+        received_at: With `camera` and `frame_id` the key of its verdict.
+        sha256: Of the picture that was judged, in hex.
+        judgeable: Whether anything can be judged on it: it was neither black, nor over-exposed, nor of a frozen camera.
+        scored: Whether the other model has scored it before.
+    """
+
+    received_at: datetime
+    camera: str
+    frame_id: str
+    sha256: str
+    judgeable: bool
+    scored: bool
 
 
 def add_second(connection: sa.Connection, rows: Sequence[SecondVerdict]) -> int:
@@ -187,8 +207,7 @@ def frames_to_replay(
     scored = sa.exists().where(second_verdicts.c.model_id == model_id, _SAME_FRAME)
     query = (
         sa.select(row.received_at, row.camera, row.frame_id, row.archive_ref)
-        .where(row.product == product, _TO_JUDGE, row.received_at >= since, row.received_at < until)
-        .where(~scored)
+        .where(*_of_window(product, since, until), _TO_JUDGE, ~scored)
         .order_by(row.received_at, row.camera, row.frame_id)
     )
     with transaction(engine) as connection:
@@ -201,21 +220,85 @@ def frames_of(engine: sa.Engine, product: str, since: datetime, until: datetime)
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
     """
-    row = verdicts.c
-    query = sa.select(sa.func.count(), sa.func.count().filter(_TO_JUDGE)).where(
-        row.product == product, row.received_at >= since, row.received_at < until
-    )
+    query = sa.select(sa.func.count(), sa.func.count().filter(_TO_JUDGE)).where(*_of_window(product, since, until))
     with transaction(engine) as connection:
         frames, kept = connection.execute(query).one()
         return frames, kept
 
 
-_TO_JUDGE = sa.and_(verdicts.c.archive_ref.is_not(None), sa.func.coalesce(verdicts.c.reason, "").not_in(UNUSABLE))
+def frames_on_record(
+    engine: sa.Engine, model_id: int, frames: Collection[tuple[datetime, str, str]]
+) -> list[FrameOnRecord]:
+    """Return those of some frames that have a verdict.
+
+    Args:
+        engine: The database.
+        model_id: Whose other verdicts count as scored.
+        frames: Time of receipt, camera and id; at least one, each once.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    row = verdicts.c
+    times, cameras, ids = zip(*frames, strict=True)
+    wanted = (
+        sa.func.unnest(
+            sa.literal(list(times), sa.ARRAY(sa.DateTime(timezone=True))),
+            sa.literal(list(cameras), sa.ARRAY(sa.Text)),
+            sa.literal(list(ids), sa.ARRAY(sa.Text)),
+        )
+        .table_valued("received_at", "camera", "frame_id")
+        .render_derived(name="wanted")
+    )
+    scored = sa.exists().where(second_verdicts.c.model_id == model_id, _SAME_FRAME)
+    same = sa.and_(*(row[name] == wanted.c[name] for name in ("received_at", "camera", "frame_id")))
+    query = sa.select(row.received_at, row.camera, row.frame_id, row.sha256, _JUDGEABLE, scored).select_from(
+        wanted.join(verdicts, same)
+    )
+    with transaction(engine) as connection:
+        return [FrameOnRecord(*each) for each in connection.execute(query)]
+
+
+def judgeable_frames(engine: sa.Engine, product: str, since: datetime, until: datetime) -> tuple[int, int]:
+    """Return how many frames of a product a window has, and how many of them can be judged, kept in the archive or not.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    query = sa.select(sa.func.count(), sa.func.count().filter(_JUDGEABLE)).where(*_of_window(product, since, until))
+    with transaction(engine) as connection:
+        frames, judgeable = connection.execute(query).one()
+        return frames, judgeable
+
+
+def ends_on_bus(engine: sa.Engine, product: str, since: datetime, until: datetime) -> dict[Partition, int]:
+    """Return, by partition, the offset behind the last frame of a product's window, as it lay when it was judged.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer.
+    """
+    row = verdicts.c
+    query = (
+        sa.select(row.topic, row.partition, sa.func.max(row.bus_offset) + 1)
+        .where(*_of_window(product, since, until))
+        .group_by(row.topic, row.partition)
+    )
+    with transaction(engine) as connection:
+        return {Partition(topic, number): end for topic, number, end in connection.execute(query)}
+
+
+_JUDGEABLE = sa.func.coalesce(verdicts.c.reason, "").not_in(UNUSABLE)
+_TO_JUDGE = sa.and_(verdicts.c.archive_ref.is_not(None), _JUDGEABLE)
 _SAME_FRAME = sa.and_(
     second_verdicts.c.received_at == verdicts.c.received_at,
     second_verdicts.c.camera == verdicts.c.camera,
     second_verdicts.c.frame_id == verdicts.c.frame_id,
 )
+
+
+def _of_window(product: str, since: datetime, until: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    row = verdicts.c
+    return row.product == product, row.received_at >= since, row.received_at < until
 
 
 def _newest_decision() -> sa.ScalarSelect[Any]:

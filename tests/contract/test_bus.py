@@ -5,12 +5,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from infra.bus import Consumer, Partition, Producer, Record
+from infra.bus.span import records_of, spans_of
 from infra.clock import utc_now
 from infra.errors import BusAwayError, BusFullError
 from infra.frames import Header
@@ -286,6 +287,90 @@ def test_a_partition_tells_what_it_holds(new_topic: NewTopic) -> None:
     assert consumer.count(partition, offsets[3] + 1, offsets[70] + 1) == 67
     assert consumer.count(partition, offsets[70], offsets[3]) == 0
     assert consumer.count(partition, held.end, held.end + 5) == 0
+
+
+def test_a_time_is_found_in_a_partition(new_topic: NewTopic) -> None:
+    topic = new_topic()
+    producer, consumer = topic.producer(), topic.consumer()
+    (partition,) = consumer.assigned()
+    assert consumer.offset_at(partition, utc_now()) == consumer.extent(partition).end  # nothing came yet
+    for body in numbered(5):
+        send(producer, topic, body)
+        time.sleep(0.005)  # buses count milliseconds
+    consumer.seek_to_beginning(partition)
+    records = read(consumer, 5)
+    instant = timedelta(microseconds=1)
+    for place, record in enumerate(records):
+        for at, first in ((record.received_at, place), (record.received_at + instant, place + 1)):
+            offset = consumer.offset_at(partition, at)
+            consumer.seek(partition, offset)
+            assert [each.value for each in read(consumer, 5 - first)] == numbered(5)[first:]
+            assert consumer.count(partition, 0, offset) == first
+    end = consumer.extent(partition).end
+    assert consumer.offset_at(partition, utc_now() + timedelta(days=1)) == end
+    for long_ago in (datetime.min.replace(tzinfo=UTC), records[0].received_at - timedelta(days=1)):
+        consumer.seek(partition, consumer.offset_at(partition, long_ago))
+        assert [each.value for each in read(consumer, 5)] == numbered(5)
+
+
+def test_a_partition_that_was_left_is_read_no_more_and_the_others_are(new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=2)
+    keys = keys_of_every_partition(new_topic, 2)
+    for key in keys:
+        send(topic.producer(), topic, *numbered(30), key=key)
+    consumer = reader(topic)
+    left, other = (Partition(topic.name, number) for number in range(2))
+    taken = consumer.poll(8, PATIENCE_S)
+    for _ in range(2):  # a second time changes nothing
+        consumer.leave(left)
+    rest = read(consumer, 30 - sum(record.partition == other for record in taken))
+    assert {record.partition for record in rest} == {other}
+
+
+def stretch(topic: Topic, since: datetime, until: datetime, at_once: int = 7, **known: int) -> list[list[Record]]:
+    """Read a stretch as a replay does, by a reader of its own."""
+    bus = topic.consumer()
+    ends = {Partition(topic.name, int(number.lstrip("p"))): end for number, end in known.items()}
+    return list(records_of(bus, spans_of(bus, since, until, ends), at_once))
+
+
+def test_a_stretch_of_time_is_read_whole_and_nothing_else(new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=3)
+    keys = keys_of_every_partition(new_topic, 3)
+    producer = topic.producer()
+
+    def send_to_all(body: bytes) -> datetime:
+        time.sleep(0.005)
+        between = utc_now()
+        time.sleep(0.005)
+        for key, count in zip(keys, (1, 20, 3), strict=True):
+            send(producer, topic, *([body] * count), key=key)
+        return between
+
+    send_to_all(b"before")
+    since, until = send_to_all(b"within"), send_to_all(b"behind")
+    scorer = reader(topic)
+    mine = scorer.poll(5, PATIENCE_S)
+    parts = stretch(topic, since, until)
+    assert max(map(len, parts)) <= 7
+    assert [record.value for part in parts for record in part] == [b"within"] * 24
+    rest = read(scorer, 72 - len(mine))  # it reads on as if nobody had been there
+    assert len({place(record) for record in [*mine, *rest]}) == 72
+    assert stretch(topic, until + timedelta(days=1), until + timedelta(days=2)) == []
+    assert stretch(topic, since, since) == []
+    assert len([record for part in stretch(topic, since, until + timedelta(days=1)) for record in part]) == 48
+
+
+def test_a_stretch_reaches_to_what_is_known_of_it_also_where_the_clock_jumped_back(new_topic: NewTopic) -> None:
+    topic = new_topic()
+    send(topic.producer(), topic, *numbered(10))
+    records = read(reader(topic), 10)
+    since, until = records[0].received_at, records[0].received_at
+    assert [record.value for part in stretch(topic, since, until, p0=records[6].offset + 1) for record in part] == (
+        numbered(7)
+    )
+    beyond = stretch(topic, since, until, p0=records[-1].offset + 2**40)  # of a topic that was made anew since
+    assert [record.value for part in beyond for record in part] == numbered(10)
 
 
 def test_what_was_dropped_is_no_longer_held(new_bounded_topic: NewTopic) -> None:

@@ -91,7 +91,7 @@ def test_which_shipped_parts_would_the_new_model_reject(
 def test_a_frame_is_scored_once_and_an_interrupted_replay_goes_on(
     database: sa.Engine, workshop: Workshop, candidate: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer.life.replay, "_FRAMES_AT_ONCE", 2)
+    monkeypatch.setattr(trainer.life.replay, "FRAMES_AT_ONCE", 2)
     reads = iter(range(100))
     real = workshop.archive.read
 

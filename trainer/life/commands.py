@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from infra.store.tables import FrameDecision
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from infra.bus import Observer
     from infra.settings import Settings
     from trainer.life.curation import Curator
     from trainer.life.refit import Order, Workshop
@@ -27,11 +29,18 @@ schedule_app = typer.Typer(add_completion=False, help="Refit what is due, by the
 models_app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Show models; put them in force, in shadow, or back."
 )
-replay_app = typer.Typer(add_completion=False, help="Score archived frames again, by any model.")
+replay_app = typer.Typer(add_completion=False, help="Score frames again, by any model.")
 
 Product = Annotated[str, typer.Option(help="Of which product.")]
 Version = Annotated[int, typer.Option(help="Which version of the product.")]
 Reason = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it stays on record.")]
+
+
+class Source(StrEnum):
+    """Where `replay` takes frames from."""
+
+    ARCHIVE = "archive"
+    TOPIC = "topic"
 
 
 @curate_app.command("import")
@@ -333,18 +342,27 @@ def replay(
     since: Annotated[str, typer.Option("--from", metavar="TIME", help="Frames received then or later (ISO 8601).")],
     until: Annotated[str, typer.Option("--to", metavar="TIME", help="Frames received before (ISO 8601).")],
     version: Annotated[int, typer.Option("--model", metavar="VERSION", help="By which version of the product.")],
+    source: Annotated[
+        Source, typer.Option(help="Pictures of the archive, or frames that the bus has not dropped yet, kept or not.")
+    ] = Source.ARCHIVE,
     changed: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write every changed verdict there.")] = None,
 ) -> None:
-    """Score archived frames again by any model, beside their verdicts; list the verdicts that differ, with part ids."""
+    """Score frames again by any model, beside their verdicts; list the verdicts that differ, with part ids."""
     from infra.store.promotions import model_row
     from infra.store.second_verdicts import changed_verdicts
     from trainer.life.replay import replay as score_again
     from trainer.life.tables import changed_table, write_changed
+    from trainer.life.topic_replay import replay_from_topic
 
     start, end = _time(since), _time(until)
     with _workshop() as workshop, _refusals():
         row = model_row(workshop.database, product, version)
-        done = score_again(workshop, row, start, end)
+        done: object
+        if source is Source.TOPIC:
+            with _frames_topic() as bus:
+                done = replay_from_topic(workshop, bus, row, start, end)
+        else:
+            done = score_again(workshop, row, start, end)
         differing = changed_verdicts(workshop.database, row.id, since=start, until=end)
     typer.echo(str(done))
     typer.echo(changed_table(differing))
@@ -491,6 +509,18 @@ def _requests_taken(settings: "Settings", database: "sa.Engine") -> Iterator[Non
         stack.callback(live.close)
         with taking_requests(Asked(database, perform, refit, log), live, log):
             yield
+
+
+@contextmanager
+def _frames_topic() -> "Iterator[Observer]":
+    """A reader of the frames topic that takes nothing from a scorer."""
+    from infra.bus.connect import open_observer
+    from infra.engines import running_engines
+    from infra.settings import load_settings
+
+    settings = load_settings()
+    with running_engines(settings) as engines, closing(open_observer(settings, engines)) as bus:
+        yield bus
 
 
 @contextmanager

@@ -1,20 +1,32 @@
 """Archived frames scored again by any model: which shipped parts would the new model reject?"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from infra.errors import BadFrameError
 from infra.pictures import RgbPicture, decode
+from infra.printable import printable
 from infra.store.connect import transaction
 from infra.store.promotions import ModelRow
-from infra.store.second_verdicts import FrameToReplay, SecondVerdict, add_second, frames_of, frames_to_replay
+from infra.store.second_verdicts import (
+    FrameOnRecord,
+    FrameToReplay,
+    SecondVerdict,
+    add_second,
+    frames_of,
+    frames_to_replay,
+)
 from infra.store.tables import SecondSource, VerdictState
 from scorer.detector import Detector
 from trainer.life.refit import Workshop
 from trainer.progress import Stage
 
-_FRAMES_AT_ONCE = 16
+FRAMES_AT_ONCE = 16
+
+FrameKey = FrameToReplay | FrameOnRecord
+"""A frame as its verdict names it: by time of receipt, camera and id."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +79,12 @@ def replay(workshop: Workshop, model: ModelRow, since: datetime, until: datetime
     lost: list[str] = []
     scored = not_finite = 0
     workshop.progress(Stage.REPLAY, 0, len(waiting))
-    for start in range(0, len(waiting), _FRAMES_AT_ONCE):
-        chunk = waiting[start : start + _FRAMES_AT_ONCE]
+    for start in range(0, len(waiting), FRAMES_AT_ONCE):
+        chunk = waiting[start : start + FRAMES_AT_ONCE]
         there = [(frame, picture) for frame in chunk if (picture := _picture(workshop, frame, lost)) is not None]
-        rows = _second_verdicts(workshop, detector, model, there)
-        with transaction(workshop.database) as connection:
-            scored += add_second(connection, rows)
-        not_finite += len(there) - len(rows)
+        done = score_frames(workshop, detector, model, there)
+        scored += done.new
+        not_finite += done.not_finite
         workshop.progress(Stage.REPLAY, start + len(chunk), len(waiting))
     return Replayed(frames, kept, scored, kept - len(waiting), tuple(lost), not_finite)
 
@@ -82,18 +93,31 @@ def _picture(workshop: Workshop, frame: FrameToReplay, lost: list[str]) -> RgbPi
     try:
         return decode(workshop.archive.read(frame.archive_ref), workshop.max_pixels)
     except (FileNotFoundError, BadFrameError) as error:
-        lost.append(f"{frame.camera}/{frame.frame_id}: {error}")
+        lost.append(printable(f"{frame.camera}/{frame.frame_id}: {error}"))
         return None
 
 
-def _second_verdicts(
-    workshop: Workshop, detector: Detector, model: ModelRow, frames: list[tuple[FrameToReplay, RgbPicture]]
-) -> list[SecondVerdict]:
+@dataclass(frozen=True, slots=True)
+class ScoredAgain:
+    """What became of some frames: how many scores are new on record, and how many were not finite."""
+
+    new: int
+    not_finite: int
+
+
+def score_frames(
+    workshop: Workshop, detector: Detector, model: ModelRow, frames: Sequence[tuple[FrameKey, RgbPicture]]
+) -> ScoredAgain:
+    """Score frames by a model, and put down what it says beside their verdicts.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL does not answer; nothing of them was put down.
+    """
     if not frames:
-        return []
+        return ScoredAgain(0, 0)
     scores = detector.score([picture for _, picture in frames], cameras=[frame.camera for frame, _ in frames])
     scored_at = workshop.clock()
-    return [
+    rows = [
         SecondVerdict(
             model_id=model.id,
             received_at=frame.received_at,
@@ -111,3 +135,5 @@ def _second_verdicts(
         for place, (frame, _) in enumerate(frames)
         if math.isfinite(scores.score[place])
     ]
+    with transaction(workshop.database) as connection:
+        return ScoredAgain(add_second(connection, rows), len(frames) - len(rows))

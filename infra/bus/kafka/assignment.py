@@ -70,6 +70,15 @@ class Assignment:
         with self._lock:
             self.sought |= {partition} & self.partitions
 
+    def leave(self, client: Any, partition: Partition) -> None:
+        """Hold a partition again."""
+        with self._lock:
+            self.sought -= {partition}
+        try:
+            client.pause(raw_partition(partition))
+        except (KeyError, ValueError):
+            return  # it was taken away meanwhile
+
     def hears(self, listener: "_Listener") -> bool:
         """Tell whether these callbacks are those of the client in use."""
         return listener is self._listener

@@ -19,6 +19,7 @@ from infra.bus.kafka.connection import (
 )
 from infra.bus.kafka.stalls import StallWatch
 from infra.bus.protocol import Extent, Partition, Record
+from infra.clock import whole_milliseconds
 from infra.errors import BusAwayError, PositionLostError
 from infra.settings import Settings
 from infra.telemetry import get_logger
@@ -175,6 +176,22 @@ class KafkaBusConsumer:
         """Count the offsets that are kept; where a transaction left marks between the records, these count, too."""
         held = self.extent(partition)
         return max(0, min(until, held.end) - max(since, held.oldest))
+
+    def offset_at(self, partition: Partition, time: datetime) -> int:
+        """Ask Kafka's index of times."""
+        with bus_errors("find a time"):
+            client, raw = self._open(), raw_partition(partition)
+            wanted = {raw: whole_milliseconds(time)}
+            found = client.offsets_for_times(wanted, timeout_ms=int(ANSWER_S * 1000))[raw]
+            return self._ends(client, [partition])[partition] if found is None else int(found.offset)
+
+    def leave(self, partition: Partition) -> None:
+        """Hold a partition.
+
+        For good: kafka-python keeps what it has fetched of a held partition, and may never hand it out when it flows again.
+        """
+        with bus_errors("leave a partition"):
+            self._assignment.leave(self._open(), partition)
 
     def close(self) -> None:
         """Leave the group, so that others get the partitions at once, and let go of the connections."""
