@@ -13,6 +13,9 @@ from infra.store.alerts import opened_since
 from infra.store.connect import transaction
 from infra.store.promotions import ModelRow, newest_model
 from infra.store.tables import AlertKind, FrameDecision, curation
+from infra.telemetry import get_logger
+
+_log = get_logger("refit")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ def look_due(database: sa.Engine, product: str, rule: DueRule, now: datetime) ->
         return Due(("there is no model yet",) if released else (), released, released)
     learned = learned_from(Path(newest.folder), newest.manifest_sha256)
     released, unknown = _released(database, product, learned or frozenset())  # an artifact that is gone knows nothing
+    if newest.registered_at > now:  # until the clock gets there, neither its age nor a drift alarm makes a refit due
+        ahead_s = round((newest.registered_at - now).total_seconds())
+        _log.warning("model.of_the_future", product=product, version=newest.version, seconds=ahead_s)
     reasons = []
     if now - newest.registered_at >= rule.after and unknown:
         reasons.append(f"version {newest.version} is {(now - newest.registered_at).days} days old")

@@ -136,12 +136,13 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
     """Put a worker together; nothing else in this service makes a connection."""
     from infra.archive import open_archive
     from infra.bus.connect import open_consumer
-    from infra.clock import utc_now
+    from infra.clock import ClockWatch, utc_now
     from infra.errors import SettingsError
     from infra.live import LiveState
     from infra.store.connect import open_database
     from infra.telemetry import get_logger
     from scorer.camera_health import CameraHealth
+    from scorer.clocks import SetBack
     from scorer.detector import DetectorError, choose_backend
     from scorer.drift import DriftAlarm
     from scorer.gaps import GapAlarm
@@ -183,6 +184,7 @@ def build_worker(settings: "Settings", engines: "Engines", stop: threading.Event
         health=CameraHealth(database, log, settings.silent_after_s, settings.clock_skew_s),
         drift=DriftAlarm(database, log, watch.drifts, utc_now),
         rollups=Roller(database, log),
+        clocks=SetBack(log, ClockWatch()),
         stop=stop,
     )
 

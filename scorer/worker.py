@@ -37,6 +37,7 @@ from infra.store.results import Batch, Written, write_batch
 from infra.store.schema import prepare_days
 from scorer.batching import collect, portions, slices
 from scorer.camera_health import CameraHealth
+from scorer.clocks import SetBack
 from scorer.decode import DeadFrame, DecodedFrame, Outcome, dead_frame, decode_record, decoding, products_of
 from scorer.drift import DriftAlarm
 from scorer.gaps import GapAlarm
@@ -89,6 +90,7 @@ class Worker:
         health: Looks for cameras in trouble.
         drift: Tests whether scores and pictures are still as they were.
         rollups: Adds verdicts up for the pages.
+        clocks: Tells when a clock was set back.
         stop: Set it, and the worker finishes its batch and returns.
     """
 
@@ -107,6 +109,7 @@ class Worker:
     health: CameraHealth
     drift: DriftAlarm
     rollups: Roller
+    clocks: SetBack
     stop: threading.Event = field(default_factory=threading.Event)
     totals: Totals = field(default_factory=Totals)
     _claims: dict[Partition, Claim] = field(default_factory=dict)
@@ -167,7 +170,10 @@ class Worker:
             self.health.look()
             self.drift.look()
             self.rollups.look()
-        return collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
+            self.clocks.look()
+        records = collect(self.consumer, self.settings.batch_frames, self.settings.batch_wait_ms / 1000, _POLL_S)
+        self.clocks.saw(records)
+        return records
 
     def _score(self, records: list[Record]) -> None:
         """Score a batch, or its frames one at a time where the last owner of a partition did not finish them."""

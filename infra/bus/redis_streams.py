@@ -229,6 +229,11 @@ def _entry_id(offset: int) -> str:
 
 def _offset(entry_id: bytes) -> int:
     milliseconds, count = (int(part) for part in entry_id.split(b"-"))
+    if count >> _COUNT_BITS:
+        raise BusAwayError(
+            f"Redis has given out more than a million ids of one millisecond, {entry_id.decode()}: its clock jumped far back; "
+            "frames stay on the bus, and what lies behind them cannot be read"
+        )
     return (milliseconds << _COUNT_BITS) + count
 
 

@@ -13,6 +13,8 @@ _FORGOTTEN = timedelta(days=1)  # silent for longer: it was told, or nobody was 
 def silent_cameras(engine: sa.Engine, after: timedelta) -> list[tuple[str, datetime]]:
     """Return the cameras whose newest run was not ended, and that were last heard of so long ago; at most a day.
 
+    A run that was heard of in the future, before the clock was set back, is neither silent nor the newest one.
+
     Returns:
         Camera, and when it was last heard of (UTC).
 
@@ -23,7 +25,7 @@ def silent_cameras(engine: sa.Engine, after: timedelta) -> list[tuple[str, datet
     now = sa.func.clock_timestamp()
     newest = (
         sa.select(run.camera, sa.func.max(run.updated_at).label("heard"))
-        .where(run.updated_at > now - _FORGOTTEN, run.camera != "")
+        .where(run.updated_at > now - _FORGOTTEN, run.updated_at <= now, run.camera != "")
         .group_by(run.camera)
         .subquery()
     )
@@ -68,8 +70,10 @@ def raise_trouble(
     # Written out, so that the planner sees that the index of these alerts fits.
     of_health: sa.ColumnElement[bool] = sa.literal_column(f"alerts.kind = '{AlertKind.CAMERA_HEALTH}'")
     told: sa.ColumnElement[bool] = alert.state == AlertState.OPEN
-    if told_since is not None:
-        told = told | (alert.opened_at > told_since)
+    if (
+        told_since is not None
+    ):  # what was opened in the future, before the clock was set back, is about an earlier silence
+        told = told | sa.and_(alert.opened_at > told_since, alert.opened_at <= sa.func.clock_timestamp())
     already = sa.select(alert.id).where(of_health, alert.camera == camera, alert.detail == trouble, told).limit(1)
     with transaction(engine) as connection:
         connection.execute(_LOCK, {"camera": camera})

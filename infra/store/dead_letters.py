@@ -21,8 +21,10 @@ def keep_limit(connection: sa.Connection, new: int, per_minute: int) -> None:
         DeadLetterLimitError: They would be too many; nothing may be written.
     """
     connection.execute(_LOCK)
-    recent = dead_letters.c.committed_at > sa.func.clock_timestamp() - _MINUTE
-    count = connection.scalar(sa.select(sa.func.count()).select_from(dead_letters).where(recent)) or 0
+    now = sa.func.clock_timestamp()
+    # What is of the future was written before the clock jumped back: it is not of the last minute.
+    recent = (dead_letters.c.committed_at > now - _MINUTE, dead_letters.c.committed_at <= now)
+    count = connection.scalar(sa.select(sa.func.count()).select_from(dead_letters).where(*recent)) or 0
     if count + new > per_minute:
         raise DeadLetterLimitError(
             f"{count} frames were dead-lettered within a minute and {new} more would be; dead_letters_per_minute allows "

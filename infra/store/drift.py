@@ -1,9 +1,11 @@
 """What the drift tests of each camera and product remember, moved on together with the verdicts that they have seen.
 
 A camera's verdicts are tested in the order of the bus. `received_at` and the offset say how far: the bus's own clock, which
-does not go back within a partition, and a camera stays in one. (Where a topic gets more partitions and a camera moves, frames
-of the old one that are written later than newer ones of the new one are not tested.) States and cursor are written in one
-transaction under a lock of the camera, so each verdict counts once however many scorers look, and whatever is killed.
+does not go back within a partition unless a Kafka broker's is set back, and a camera stays in one. Frames that were received
+before the time that was reached are judged and not tested: those of the time by which it was set back (scorers log
+`bus.clock_jumped_back`) and, where a topic gets more partitions and a camera moves, those of the old one that are written later
+than newer ones of the new one. States and cursor are written in one transaction under a lock of the camera, so each verdict
+counts once however many scorers look, and whatever is killed.
 """
 
 from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-import scorer.decode
+import infra.received
 import scorer.threads
 import scorer.worker
 from infra.bus import Record
@@ -286,7 +286,7 @@ def test_decoding_counts_with_what_the_worker_waited_for_and_a_frame_with_all_th
     put_in_force()
     line.send(*(line.frame() for _ in range(4)))
     worker = line.worker(batch_frames=4, batch_wait_ms=20_000, decode_threads=4)
-    stayed, stay, decode = [], worker.consumer.stay, scorer.decode.decode
+    stayed, stay, decode = [], worker.consumer.stay, infra.received.decode
 
     def slow(data: bytes, max_pixels: int) -> RgbPicture:
         time.sleep(0.5)
@@ -296,7 +296,7 @@ def test_decoding_counts_with_what_the_worker_waited_for_and_a_frame_with_all_th
         stayed.append(True)
         stay()
 
-    monkeypatch.setattr(scorer.decode, "decode", slow)
+    monkeypatch.setattr(infra.received, "decode", slow)
     monkeypatch.setattr(scorer.worker, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(worker.consumer, "stay", stays)
     worker.run(until_idle_s=0.3)
