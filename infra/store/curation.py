@@ -16,9 +16,12 @@ from infra.errors import CurationError
 from infra.store.audit import product_subject, record
 from infra.store.connect import transaction
 from infra.store.tables import FrameDecision, VerdictState, curation, decisions, verdicts
+from infra.telemetry import get_logger
 
 RULE_PREFIX = "rule: "
-_MOST_ROWS = 100_000
+_MOST_ROWS = 100_000  # they are in memory at once
+
+_log = get_logger("curation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +215,9 @@ def kept_frames(
     product: str,
     sha256: Collection[str] | None = None,
 ) -> list[KeptFrame]:
-    """Return the frames of a product whose pictures are kept, newest first, at most 100,000.
+    """Return the frames of a product whose pictures are kept, newest first: the newest 100,000.
+
+    Where there are more, a warning says from when on older ones are left out.
 
     Args:
         engine: The database.
@@ -265,8 +270,12 @@ def _frames(
     if sha256 is not None:
         query = query.where(row.sha256 == sa.any_(sa.literal(list(sha256), sa.ARRAY(sa.Text))))
     with transaction(engine) as connection:
-        found = connection.execute(query.order_by(row.received_at.desc()).limit(_MOST_ROWS)).mappings()
-        return [KeptFrame(**{**each, "state": VerdictState(each["state"])}) for each in found]
+        rows = connection.execute(query.order_by(row.received_at.desc()).limit(_MOST_ROWS + 1)).mappings().all()
+    found = [KeptFrame(**{**each, "state": VerdictState(each["state"])}) for each in rows[:_MOST_ROWS]]
+    if len(rows) > _MOST_ROWS:
+        before = str(found[-1].received_at)
+        _log.warning("curation.older_frames_left_out", product=product, frames=_MOST_ROWS, before=before)
+    return found
 
 
 def _newest(connection: sa.Connection, product: str, sha256: Collection[str] | None) -> list[Decision]:

@@ -2,12 +2,15 @@
 
 import csv
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
+import infra.store.curation
 from infra.archive import Archive, open_archive
 from infra.errors import CurationError
 from infra.frames import sha256_hex
@@ -106,6 +109,23 @@ def test_the_production_run_is_the_job_and_without_one_camera_run_and_day(databa
         "a": "order 7",
         "b": "cam/monday/2026-03-03",
     }
+
+
+def test_that_older_frames_are_left_out_is_said(
+    database: sa.Engine, curator: Curator, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        keep(name)
+    monkeypatch.setattr(infra.store.curation, "_MOST_ROWS", 3)
+    with capture_logs() as logs:
+        assert len(kept_frames(database, "tile")) == 3
+    assert logs == []
+    monkeypatch.setattr(infra.store.curation, "_MOST_ROWS", 2)
+    with capture_logs() as logs:
+        assert "2 open, 0 of them in quarantine" in "".join(curator.counts(0.05))
+    (told,) = logs
+    assert (told["event"], told["product"], told["frames"]) == ("curation.older_frames_left_out", "tile", 2)
+    assert told["before"] == str(NOON + timedelta(milliseconds=1))
 
 
 def test_only_kept_frames_can_be_decided_about(database: sa.Engine, curator: Curator, keep: Keep) -> None:
