@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
+from sqlalchemy.dialects import postgresql
 
 from infra.archive import open_archive
 from infra.clock import utc_now
@@ -48,7 +49,9 @@ def defect(database: sa.Engine, settings: Settings, camera: str, frame_id: str) 
         model_id = known or connection.scalar(sa.insert(models).values(model).returning(models.c.id))
         connection.execute(sa.insert(verdicts).values(**verdict, model_id=model_id))
         connection.execute(sa.insert(heatmaps).values(received_at=at, camera=camera, frame_id=frame_id, png=png))
-        connection.execute(sa.insert(ledger_counts).values(camera=camera, state="DEFECT", reason="", frames=1))
+        counted = postgresql.insert(ledger_counts).values(camera=camera, state="DEFECT", reason="", frames=1)
+        one_more = {"frames": ledger_counts.c.frames + 1}
+        connection.execute(counted.on_conflict_do_update(constraint=ledger_counts.primary_key, set_=one_more))
         alert_id = connection.execute(sa.insert(alerts).values(alert).returning(alerts.c.id)).scalar_one()
     live = LiveState(settings.redis_url or "")
     live.show_frames([LatestFrame(camera, frame_id, at.isoformat(), body)])

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
 from infra.settings import Settings
-from infra.store.tables import alert_actions, alerts
+from infra.store.tables import alert_actions, alerts, decisions
 
 from .seen import coloured, defect, loaded, shown
 
@@ -96,3 +96,48 @@ def test_an_alert_that_opens_meanwhile_does_not_take_the_place_of_the_opened_one
     expect(page.get_by_text(f"Alert {first}")).to_be_visible()
     open_row(page, 0)
     expect(page.get_by_text(f"Alert {second}")).to_be_visible()
+
+
+def test_a_false_alarm_is_resolved_and_its_picture_released(
+    database: sa.Engine, settings: Settings, url: str, page: Page
+) -> None:
+    alert_id = defect(database, settings, HOSTILE, "frame-1")
+    page.goto(f"{url}/alerts?alert={alert_id}")
+    page.get_by_label("Reason").fill("a hair")
+    page.get_by_role("button", name="False alarm").click()
+    expect(page.get_by_text(re.compile(r"^resolved as a false alarm by m\.weber, "))).to_be_visible()
+    expect(page.get_by_role("button", name="False alarm")).to_have_count(0)
+    with database.connect() as connection:
+        outcome = connection.scalar(sa.select(alerts.c.outcome).where(alerts.c.id == alert_id))
+        made = connection.execute(sa.select(decisions)).one()
+    assert (outcome, made.decision, made.reason) == (
+        "false_alarm",
+        "released",
+        f"alert {alert_id}, false alarm: a hair",
+    )
+
+
+def test_several_are_filtered_selected_and_acknowledged_at_once(
+    database: sa.Engine, settings: Settings, url: str, page: Page
+) -> None:
+    other = defect(database, settings, "press 2", "frame-0")
+    for number in (1, 2, 3):
+        defect(database, settings, HOSTILE, f"frame-{number}")
+    page.goto(f"{url}/alerts")
+    page.get_by_label("Camera").click()
+    page.get_by_role("option", name=HOSTILE, exact=True).click()
+    expect(page).to_have_url(re.compile(r"camera=%2A%2Ab%2A%2A"))
+    page.get_by_text("Select several").click()
+    table = page.get_by_label("alerts to choose from, newest first").or_(page.get_by_test_id("stDataFrame")).first
+    expect(table.locator("canvas").first).to_be_visible()
+    expect(page.get_by_role("button", name="Acknowledge", exact=True)).to_be_visible()
+    table.click(position={"x": 16, "y": HEADER_PX // 2})  # all of them
+    page.get_by_label("Reason for all of them").fill("lamp replaced")
+    page.get_by_role("button", name="Acknowledge 3 alerts").click()
+    expect(page.get_by_text("None here.")).to_be_visible()
+    expect(page.locator("img[src='x']")).to_have_count(0)
+    with database.connect() as connection:
+        still = connection.scalars(sa.select(alerts.c.id).where(alerts.c.state == "open")).all()
+        done = connection.execute(sa.select(alert_actions.c.who, alert_actions.c.reason)).all()
+    assert still == [other]
+    assert [tuple(row) for row in done] == [("m.weber", "lamp replaced")] * 3
