@@ -17,12 +17,12 @@ import sqlalchemy as sa
 import structlog
 from apscheduler.triggers.base import BaseTrigger
 from structlog.testing import capture_logs
-from trainer.life.due import DueRule, look_due
 
 from infra.bus import Partition
 from infra.bus.redis_streams import RedisStreamsConsumer
 from infra.clock import ClockWatch, utc_now
 from infra.errors import BusAwayError
+from infra.refit_due import DueRule, look_due
 from infra.store import alerts as alert_store
 from infra.store.curation import NewDecision, decide, newest_decisions
 from infra.store.drift import SeenVerdict, camera_turn

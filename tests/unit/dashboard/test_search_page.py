@@ -36,7 +36,11 @@ TRACED = TracedVerdict(
 REPORT = TraceReport(
     Trace("frame-1", None, (TRACED,), ()),
     (PictureState.NOT_KEPT,),
-    {("tile", 3): ModelEvidence({"flow.safetensors": "whole", "manifest.json": "whole"}, ("1" * 64,), None)},  # type: ignore[dict-item]
+    {
+        ("tile", 3): ModelEvidence(
+            {"flow.safetensors": "whole", "manifest.json": "whole"}, ("1" * 64,), None, None, None
+        )
+    },  # type: ignore[dict-item]
 )
 NOTHING = TraceReport(Trace("frame-1", None, (), ()), (), {})
 
