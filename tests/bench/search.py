@@ -40,8 +40,7 @@ _VERDICTS = """
 INSERT INTO verdicts (received_at, frame_id, result_id, topic, partition, bus_offset, camera, product, part_id, sha256,
                       captured_at, scored_at, state, reason, model_id, score, p_value, threshold, views)
 SELECT :now - n * interval '172 ms', 'f-' || md5(n::text), 'r-' || n, 'frames', n % 20, n, 'line-3-camera-' || n % 20,
-       'flange',
-       'SN-' || n, repeat('0', 64), :now, :now, v.state, CASE v.state WHEN 'NO_VERDICT' THEN 'black' END, :model,
+       'flange', 'SN-' || n, repeat('0', 64), :now, :now, v.state, CASE v.state WHEN 'NO_VERDICT' THEN 'black' END, :model,
        1 + n % 7, 0.5, 2.5, 64
 FROM generate_series(1, :verdicts) AS n,
      LATERAL (SELECT CASE WHEN n % 100 = 7 THEN 'DEFECT' WHEN n % 5000 = 8 THEN 'NO_VERDICT' ELSE 'GOOD' END AS state) AS v

@@ -202,7 +202,7 @@ def test_many_are_acknowledged_at_once_each_on_record(database: sa.Engine) -> No
 @pytest.mark.parametrize("unknown", [0, -1, 4711, 2**63, 10**30])
 def test_of_many_with_an_unknown_number_none_is_acknowledged(database: sa.Engine, unknown: int) -> None:
     opened = [open_alert(database, minute) for minute in range(3)]
-    with pytest.raises(LookupError, match=str(unknown)):
+    with pytest.raises(LookupError, match=f"there is no alert {unknown}"):
         store.acknowledge_many(database, [*opened, unknown], "m.weber", "seen")
     assert store.count_open(database) == 3
     assert newest(database, 1) == []

@@ -17,6 +17,7 @@ from infra.errors import EngineError
 from infra.refit_due import DueRule, look_due
 from infra.store import alerts as alert_store
 from infra.store import line as line_now
+from infra.store.alert_outcomes import Judged, judge
 from infra.store.attempts import Attempt, unfinished, write_down
 from infra.store.audit import newest, verify
 from infra.store.camera_health import raise_trouble, silent_cameras
@@ -61,8 +62,10 @@ from infra.store.rolling import roll, waiting
 from infra.store.rollups import rollup_series, rollup_sums
 from infra.store.runs import report_accepted, report_ended
 from infra.store.schema import migrate, prepare_days
+from infra.store.search import Search, search_verdicts
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
 from infra.store.tables import (
+    AlertOutcome,
     CameraTrouble,
     DriftCause,
     DriftKind,
@@ -74,7 +77,7 @@ from infra.store.tables import (
     metadata,
 )
 from infra.store.traces import read_trace
-from infra.store.verdicts import cameras, heatmap, verdict
+from infra.store.verdicts import cameras, heatmap, neighbours, verdict
 from scorer.drift import DriftAlarm
 from scorer.drift_report import drift_report
 
@@ -307,6 +310,16 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
     assert line_now.frames_since(dashboard, NOON) == {"cam": 2}
     assert rollup_sums(dashboard, NOON, NOON + timedelta(hours=1)) == []  # nobody has counted yet
     assert rollup_series(dashboard, "cam", NOON, NOON + timedelta(hours=1)).buckets == ()
+    assert [found.frame_id for found in search_verdicts(dashboard, Search(camera="cam")).verdicts] == ["bad", "good"]
+    assert len(neighbours(dashboard, "cam", "bad", NOON + timedelta(milliseconds=1), 3)) == 1
+
+
+def test_the_dashboard_says_what_an_alert_turned_out_to_be(line: sa.Engine, user_of: UserOf) -> None:
+    with line.begin() as connection:
+        connection.execute(sa.text("UPDATE alerts SET state = 'acknowledged'"))
+        connection.execute(sa.text("UPDATE verdicts SET archive_ref = 'aa/1' WHERE frame_id = 'bad'"))
+    done = judge(user_of("dashboard"), 1, "supervisor", "a hair", AlertOutcome.FALSE_ALARM)
+    assert done == Judged(resolved=True, decision=FrameDecision.RELEASED)
 
 
 def test_a_dashboard_curates_and_says_when_a_refit_is_due(line: sa.Engine, user_of: UserOf) -> None:

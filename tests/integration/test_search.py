@@ -27,7 +27,7 @@ _FILL = """
 INSERT INTO verdicts (received_at, frame_id, result_id, topic, partition, bus_offset, camera, product, part_id, sha256,
                       captured_at, scored_at, state, reason, model_id, score, p_value, threshold, views)
 SELECT :now - (n - CASE WHEN n % 100 = 99 THEN 1 ELSE 0 END) * interval '1.6 s', 'frame-' || n, 'result-' || n, 'frames', n % 4,
-       n, CASE WHEN n > :frames - 100 THEN 'silent' ELSE 'cam-' || n % 4 END, 'tile',
+       n, CASE WHEN n > :frames - 10000 THEN 'silent' ELSE 'cam-' || n % 4 END, 'tile',
        CASE WHEN n % 10 <> 0 THEN 'MT-' || n / 2 END, repeat('0', 64), :now, :now,
        v.state, CASE v.state WHEN 'NO_VERDICT' THEN 'black' END, :model,
        CASE v.state WHEN 'DEFECT' THEN 30 + n % 7 WHEN 'GOOD' THEN 10 + n % 7
