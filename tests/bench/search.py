@@ -84,15 +84,15 @@ def cost_table(with_them: sa.Engine, without: sa.Engine, pairs: int) -> str:
 def questions_table(database: sa.Engine, verdicts: int) -> str:
     """Milliseconds of what the pages ask."""
     now = utc_now()
+    model_id = register_in_force(database, MODEL).id
     with database.begin() as connection:
         days = verdicts * 172 // 86_400_000 + 2
         ensure_day_partitions(connection, (now - timedelta(days=days)).date(), days + 2)
-        model_id = register_in_force(database, MODEL).id
         connection.execute(sa.text(_VERDICTS), {"now": now, "model": model_id, "verdicts": verdicts})
         connection.execute(sa.text(_ALERTS), {"alerts": ALERTS})
     with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM ANALYZE"))
-    middle = search_verdicts(database, Search(until=now - timedelta(hours=20)), limit=1).verdicts[0]
+    middle = search_verdicts(database, Search(until=now - verdicts * timedelta(milliseconds=86)), limit=1).verdicts[0]
     searches = {
         "part": Search(part_id="SN-4711"),
         "frame": Search(frame_id=middle.frame_id),
