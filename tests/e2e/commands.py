@@ -16,11 +16,12 @@ class Differline:
 
     data_dir: Path
     settings: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "infra")
 
     def start(self, *arguments: str, into: IO[str] | None = None, **settings: str) -> "subprocess.Popen[str]":
         """Start a command; what it says goes `into` a file, or is kept for `communicate`."""
         return subprocess.Popen(
-            [sys.executable, "-m", "infra", *arguments],
+            [sys.executable, *self.program, *arguments],
             env=self._environment(settings),
             stdout=into or subprocess.PIPE,
             stderr=into or subprocess.PIPE,
@@ -31,7 +32,7 @@ class Differline:
     def run(self, *arguments: str, expect: int = 0, **settings: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end and check its exit code."""
         done = subprocess.run(
-            [sys.executable, "-m", "infra", *arguments],
+            [sys.executable, *self.program, *arguments],
             env=self._environment(settings),
             capture_output=True,
             text=True,

@@ -1,7 +1,7 @@
 """A model's life as a plant lives it, on the embedded engines and with the commands: each step is killed once and done again.
 
-Train, stream, drift, curate, refit, shadow, promote while frames flow, roll back: at the end no frame is lost or doubled,
-one model is in force, and the audit chain is whole.
+Train, stream, the light changes, an alarm rises, frames released, refit, shadow, promote while frames flow, the alarm falls,
+roll back: at the end no frame is lost or doubled, one model is in force, and the audit chain is whole.
 """
 
 import csv
@@ -21,14 +21,17 @@ from infra.engines import running_engines
 from infra.pictures import decode, encode_jpeg
 from infra.settings import Settings
 from infra.store.connect import open_database
+from infra.store.models import models_in_shadow
 from infra.store.promotions import list_models, promotions_of
 from infra.store.tables import AlertKind, DriftCause, ModelState, alerts, decisions, second_verdicts, verdicts
+from scorer.drift_report import drift_report
 
 from .commands import Differline
 
 PRODUCT = "flange"
 OF = ("--product", PRODUCT)
 DARK = "after the lamp went"
+QUICK_FIT = (str(Path(__file__).with_name("quick_fit.py")),)
 WAIT_S = 240.0
 ONE_THREAD = {
     "DIFFERLINE_CPU_THREADS": "1"
@@ -41,16 +44,42 @@ class Plant:
     def __init__(self, folder: Path, database: sa.Engine) -> None:
         self.folder = folder
         self.line = Differline(folder, ONE_THREAD)
+        self.fitting = Differline(folder, ONE_THREAD, QUICK_FIT)
         self.database = database
+        self.scorer: subprocess.Popen[str] | None = None
 
-    def killed_then_done(self, *arguments: str, once: Callable[[], bool]) -> "subprocess.CompletedProcess[str]":
-        """Start a command, kill it as soon as something is so (or when it is over before), and run it to its end."""
+    def kill(self, run: "subprocess.Popen[str]", once: Callable[[], bool]) -> None:
+        """Kill a command as soon as something is so, or when it is over before."""
+        self.wait(lambda: once() or run.poll() is not None)
+        run.send_signal(signal.SIGKILL)
+        run.communicate(timeout=60)
+
+    def killed(self, *arguments: str, once: Callable[[], bool], line: Differline | None = None) -> None:
+        """Start a command and kill it as soon as something is so."""
         with (self.folder / "killed.err").open("w") as errors:
-            run = self.line.start(*arguments, into=errors)
-            self.wait(lambda: once() or run.poll() is not None)
-            run.send_signal(signal.SIGKILL)
-            run.communicate(timeout=60)
-        return self.line.run(*arguments)
+            self.kill((line or self.line).start(*arguments, into=errors), once)
+
+    def killed_then_done(self, *arguments: str, once: Callable[[], bool], line: Differline | None = None) -> None:
+        """Start a command, kill it as soon as something is so, and run it to its end."""
+        self.killed(*arguments, once=once, line=line)
+        (line or self.line).run(*arguments)
+
+    def killed_and_asked_again(self, *arguments: str, once: Callable[[], bool]) -> None:
+        """Start what is done all or not at all, kill it, and ask for it again: it is done now, or refused as done before."""
+        self.killed(*arguments, once=once)
+        assert self.line.exit_code(*arguments) in (0, 2)
+
+    def scorer_killed(self, once: Callable[[], bool]) -> None:
+        """Kill the scorer as soon as something is so; the next one goes on."""
+        assert self.scorer is not None
+        self.wait(once)
+        assert self.scorer.poll() is None
+        self.kill(self.scorer, lambda: True)
+        self.scorer = self.line.start("score")
+
+    def alarm(self) -> bool:
+        """Whether the drift table shows an alarm; what `differline drift` says by its exit code."""
+        return any(line.alarm for line in drift_report(self.database, PRODUCT))
 
     def told(self, words: str) -> Callable[[], bool]:
         """Whether the command that will be killed has said something."""
@@ -77,14 +106,14 @@ class Plant:
     def scoring(self) -> Iterator[None]:
         """A scorer, and a camera that sends a few frames a second, until it is over."""
         simulate = ("ingest", "simulate", *OF, "--camera", "oven-1", "--fps", "3", "--defect-rate", "0.1")
-        running = [self.line.start("score"), self.line.start(*simulate)]
+        self.scorer, camera = self.line.start("score"), self.line.start(*simulate)
         try:
             yield
         finally:
-            for process in running[::-1]:
+            for process in (camera, self.scorer):
                 process.send_signal(signal.SIGTERM)
                 process.communicate(timeout=120)
-            assert [process.returncode for process in running] == [0, 0]
+            assert [camera.returncode, self.scorer.returncode] == [0, 0]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +134,7 @@ def test_the_life_of_a_model(plant: Plant) -> None:
 
     # Train: killed while it fits, nothing is registered.
     train = ("train", *OF, "--images", "good/train/good", "--views", "1", "--false-alarm-rate", "0.04")
-    plant.killed_then_done(*train, once=plant.told("fitting the flow"))
+    plant.killed_then_done(*train, once=plant.told("fitting the flow"), line=plant.fitting)
     assert plant.states() == {1: ModelState.IN_FORCE}
     assert plant.count(decisions) == 48  # its pictures, released once
     line.run("curate", "import", "bad", *OF)
@@ -115,14 +144,16 @@ def test_the_life_of_a_model(plant: Plant) -> None:
     plant.killed_then_done("score", "--until-idle", "2", once=lambda: plant.count(verdicts) > 0)
     assert plant.count(verdicts) == 40
 
-    # Drift: the light goes down; an alarm says so, and no verdict waits for it.
+    # The light changes: the scorer is killed among the first frames after it.
     line.run("ingest", "simulate", *OF, "--frames", "30", "--defect-rate", "0", "--seed", "9", "--to-folder", "dark")
     darken(plant.folder / "dark" / "train" / "good")
     line.run("ingest", "folder", "dark/train/good", *OF, "--camera", "oven-1", "--job", DARK)
-    scorer = line.start("score")
-    plant.wait(lambda: plant.count(alerts, alerts.c.kind == AlertKind.DRIFT) == 1)
-    scorer.send_signal(signal.SIGTERM)
-    scorer.communicate(timeout=120)
+    plant.killed("score", once=lambda: plant.count(verdicts, verdicts.c.job_id == DARK) > 0)
+    # An alarm rises, and no verdict waits for it: the scorer is killed at once, and the next one raises no second alarm.
+    plant.killed("score", once=lambda: plant.count(alerts, alerts.c.kind == AlertKind.DRIFT) > 0)
+    line.run("score", "--until-idle", "2")
+    assert plant.count(verdicts, verdicts.c.job_id == DARK) == 30
+    assert plant.count(alerts, alerts.c.kind == AlertKind.DRIFT) == 1
     assert plant.count(alerts, alerts.c.kind == AlertKind.DRIFT, alerts.c.detail == DriftCause.LENS_OR_LIGHT) == 1
     line.run("drift", expect=1)
 
@@ -136,7 +167,7 @@ def test_the_life_of_a_model(plant: Plant) -> None:
 
     # Refit: killed while it fits, there is no candidate; then there is one, and the model in force stays.
     refit = ("refit", *OF, "--if-due")
-    plant.killed_then_done(*refit, once=plant.told("fitting the flow"))
+    plant.killed_then_done(*refit, once=plant.told("fitting the flow"), line=plant.fitting)
     assert plant.states() == {2: ModelState.CANDIDATE, 1: ModelState.IN_FORCE}
     (candidate, _) = list_models(plant.database, PRODUCT)
     assert candidate.challenge_parts == 6
@@ -147,23 +178,31 @@ def test_the_life_of_a_model(plant: Plant) -> None:
     assert "nobody knows which verdicts it would change" in refused.stderr
 
     with plant.scoring():
-        # Shadow: live frames, silently.
-        line.run("models", "shadow", *OF, "--version", "2")
-        plant.wait(lambda: plant.count(second_verdicts) >= 5)
+        # Shadow: live frames, silently. The command is killed, and a scorer that has begun to look through the candidate.
+        shadow = ("models", "shadow", *OF, "--version", "2")
+        plant.killed_then_done(*shadow, once=lambda: PRODUCT in models_in_shadow(plant.database))
+        plant.scorer_killed(once=lambda: plant.count(second_verdicts) > 0)
+        seen = plant.count(second_verdicts)
+        plant.wait(lambda: plant.count(second_verdicts) >= seen + 5)
         assert plant.judged_by(2) == 0
         # Promote while frames flow; forced, as so few frames may well speak against it. Killed: all of it or nothing.
         promote = ("models", "promote", *OF, "--version", "2", "--why", "a trial", "--force")
-        run = line.start(*promote)
-        plant.wait(lambda: plant.states()[2] is ModelState.IN_FORCE or run.poll() is not None)
-        run.send_signal(signal.SIGKILL)
-        run.communicate(timeout=60)
-        assert sorted(plant.states().values()) == [ModelState.IN_FORCE, ModelState.RETIRED]
+        plant.killed_and_asked_again(*promote, once=plant.told("frames of the line"))
+        assert plant.states() == {2: ModelState.IN_FORCE, 1: ModelState.RETIRED}
         assert len(promotions_of(plant.database, PRODUCT)) == 2
-        plant.wait(lambda: plant.judged_by(2) >= 3)
-        plant.wait(lambda: line.exit_code("drift") == 0)  # a new model begins a new test: the alarm falls
-        # And back.
+        # A new model begins a new test, and the alarm falls: the scorer is killed as soon as it judges by that model.
+        plant.scorer_killed(once=lambda: plant.judged_by(2) > 0)
+        judged = plant.judged_by(2)
+        plant.wait(lambda: plant.judged_by(2) >= judged + 3)
+        plant.wait(lambda: not plant.alarm())
+        assert line.exit_code("drift") == 0
+        # And back: killed as soon as the one before is in force, with a scorer that judges by it.
         back = plant.judged_by(1)
-        line.run("models", "rollback", *OF, "--why", "the trial is over")
+        rollback = ("models", "rollback", *OF, "--why", "the trial is over")
+        plant.killed_and_asked_again(*rollback, once=lambda: plant.states()[1] is ModelState.IN_FORCE)
+        assert len(promotions_of(plant.database, PRODUCT)) == 3
+        plant.scorer_killed(once=lambda: plant.judged_by(1) > back)
+        back = plant.judged_by(1)
         plant.wait(lambda: plant.judged_by(1) >= back + 3)
 
     line.run("score", "--until-idle", "2")  # what the camera had sent last
