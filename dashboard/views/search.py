@@ -145,7 +145,8 @@ def _found(search: Search) -> None:
         _table(found)
     elif not found.gave_up:
         st.info("Nothing more fits." if pages else "No verdict fits.", icon=":material/search_off:")
-    st.caption(_how_much(found))
+    if found.verdicts or found.gave_up:
+        st.caption(_how_much(found))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.button("Newer", icon=":material/chevron_left:", disabled=not pages, on_click=_newer_page)
         st.download_button(
