@@ -1,6 +1,7 @@
 """The router: which pages there are, and who may see them. Streamlit runs this file on every rerun."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,8 +15,8 @@ from dashboard import access
 from dashboard.access import Person, Right
 from dashboard.sources import sources
 from dashboard.views import alerts, curate, drift, health, line, models, people, search
-from dashboard.views.calm import Pages, calmly
-from infra.errors import AccessDeniedError
+from dashboard.views.calm import Pages, show_away
+from infra.errors import AccessDeniedError, DatabaseAwayError
 
 _LOOK_AGAIN_S = 3
 
@@ -45,12 +46,13 @@ _ENTRIES = (
 def main() -> None:
     """Draw the page that the address asks for."""
     st.set_page_config(page_title="differline", page_icon=_icon(), layout="wide")
-    with calmly():
-        try:
-            who = access.person()
-        except AccessDeniedError:
-            _instead(_sign_in)
-            return
+    try:
+        who = access.person()
+    except AccessDeniedError:
+        _instead(_sign_in)
+    except DatabaseAwayError:
+        _instead(_away)
+    else:
         if who.may(Right.SEE):
             _pages(who)
         else:
@@ -93,6 +95,18 @@ def _sign_in() -> None:
         st.markdown("#### differline")
         st.caption("Sign in to see the line.")
         st.button("Sign in", on_click=st.login, icon=":material/login:", type="primary")
+
+
+def _away() -> None:
+    show_away()
+    _until_it_answers()
+
+
+@st.fragment(run_every=_LOOK_AGAIN_S)
+def _until_it_answers() -> None:
+    with suppress(DatabaseAwayError, AccessDeniedError):
+        access.person()
+        st.rerun()
 
 
 def _no_role(who: Person) -> None:
