@@ -157,15 +157,20 @@ def promote(
         return model
 
 
-def rollback_target(engine: sa.Engine, product: str) -> RegisteredModel:
+def rollback_target(engine: sa.Engine, product: str, instead_of: int | None = None) -> RegisteredModel:
     """Return what a rollback would put back in force: what the model in force replaced.
 
+    Args:
+        engine: The registry.
+        product: Whose.
+        instead_of: As for `rollback`.
+
     Raises:
-        PromotionError: There is nothing to go back to.
+        PromotionError: There is nothing to go back to, or another version than `instead_of` is in force.
         DatabaseAwayError: PostgreSQL does not answer.
     """
     with transaction(engine) as connection:
-        return _target(connection, product)
+        return _target(connection, product, instead_of)
 
 
 def rollback(
@@ -196,9 +201,7 @@ def rollback(
     """
     with transaction(engine) as connection:
         lock_product(connection, product)
-        if instead_of is not None and _version_in_force(connection, product) != instead_of:
-            raise PromotionError(f"{product} version {instead_of} is not in force any more; nothing was rolled back")
-        model = _target(connection, product)
+        model = _target(connection, product, instead_of)
         if checked is not None and checked != model:
             raise PromotionError(
                 f"another model of {product} was put in force meanwhile: a rollback would now put back version "
@@ -290,7 +293,9 @@ def _replaced_by_the_one_in_force(connection: sa.Connection, product: str) -> in
     return replaced
 
 
-def _target(connection: sa.Connection, product: str) -> RegisteredModel:
+def _target(connection: sa.Connection, product: str, instead_of: int | None = None) -> RegisteredModel:
+    if instead_of is not None and _version_in_force(connection, product) != instead_of:
+        raise PromotionError(f"{product} version {instead_of} is not in force any more; nothing was rolled back")
     number = _replaced_by_the_one_in_force(connection, product)
     if number is None:
         raise PromotionError(f"{product} has no earlier model to go back to")

@@ -24,6 +24,7 @@ from infra.clock import ClockWatch, utc_now
 from infra.errors import BusAwayError
 from infra.refit_due import DueRule, look_due
 from infra.store import alerts as alert_store
+from infra.store.alerts import AlertFilter
 from infra.store.curation import NewDecision, decide, newest_decisions
 from infra.store.drift import SeenVerdict, camera_turn
 from infra.store.models import RegisteredModel, models_in_force, register_candidate, register_in_force
@@ -192,7 +193,7 @@ def test_a_camera_is_not_silent_for_the_clock_and_its_silence_is_told_again(data
     assert silent(database) == []
     move_on(database, camera_runs.c.updated_at, -HOUR - timedelta(seconds=61))
     assert silent(database) == ["cam"]
-    for one in alert_store.list_alerts(database, AlertState.OPEN):
+    for one in alert_store.list_alerts(database, AlertFilter(AlertState.OPEN)):
         alert_store.acknowledge(database, one.id, "m.weber", "plugged in")
     assert silent(database) == ["cam"]  # told once
     move_on(database, alerts.c.opened_at)  # the clock was set back; then it speaks, and falls silent again

@@ -123,7 +123,7 @@ def _promote(workshop: Workshop, asked: TakenRequest) -> None:
 
 
 def _roll_back(workshop: Workshop, asked: TakenRequest) -> None:
-    target = rollback_target(workshop.database, asked.product)
+    target = rollback_target(workshop.database, asked.product, asked.version)
     require_sound(workshop, target)
     rollback(
         workshop.database,
