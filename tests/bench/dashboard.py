@@ -1,6 +1,6 @@
 """What 20 open sessions wait for, and what they cost the scorer, with a million verdicts and ten thousand alerts.
 
-usage: python -m tests.bench.dashboard [--quick]
+usage: python -m tests.bench.dashboard [--quick] [--only sessions,scorer,shift]
 
 A database is filled as a day of eight cameras fills it, with pictures of a simulated line. The real dashboard serves 20
 sessions that hold its pages open and walk about (see tests/bench/sessions.py): every fragment that runs by itself runs as in
@@ -195,7 +195,9 @@ def main() -> None:
     """Fill, look, score, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a try, of a minute or two")
-    size = QUICK if parser.parse_args().quick else Size()
+    parser.add_argument("--only", default="sessions,scorer,shift", help="which of the three are measured")
+    given = parser.parse_args()
+    size, wanted = QUICK if given.quick else Size(), given.only.split(",")
     cores = sorted(os.sched_getaffinity(0))
     own, others = cores[:1], cores[1:] or cores
     with tempfile.TemporaryDirectory() as folder:
@@ -208,7 +210,7 @@ def main() -> None:
             began = time.monotonic()
             fill(database, settings, size, trained(database, settings))
             print(f"filled with {size.frames:,} verdicts in {time.monotonic() - began:.0f} s", flush=True)
-            measure(Plant(settings, engines, own, others), database, size)
+            measure(Plant(settings, engines, own, others), database, size, wanted)
             database.dispose()
 
 
@@ -220,7 +222,7 @@ def trained(database: sa.Engine, settings: Settings) -> int:
     return register(database, settings.models_folder, fitted, "bench").id
 
 
-def measure(plant: Plant, database: sa.Engine, size: Size) -> None:
+def measure(plant: Plant, database: sa.Engine, size: Size, wanted: Sequence[str]) -> None:
     """Let sessions look at the filled database, and beside a scorer that works."""
     port = free_port()
     url = f"ws://127.0.0.1:{port}"
@@ -228,11 +230,14 @@ def measure(plant: Plant, database: sa.Engine, size: Size) -> None:
         wait_until_up(port)
         look_around([Session(url, (page,), 1.0, 0) for page in sorted(set(PAGES))], 10.0)  # everything is imported
         sessions = [Session(url, PAGES, STAY_S, seed) for seed in range(size.sessions)]
-        reruns = look_around(sessions, size.look_s)
-        print(f"\n{size.sessions} sessions for {size.look_s:.0f} s, no scorer\n\n{reruns_table(reruns)}")
-        print(f"failed reruns: {sum(rerun.failed for rerun in reruns)}", flush=True)
-        beside_a_scorer(plant, database, sessions, size)
-        a_shift(url, pid, size)
+        if "sessions" in wanted:
+            reruns = look_around(sessions, size.look_s)
+            print(f"\n{size.sessions} sessions for {size.look_s:.0f} s, no scorer\n\n{reruns_table(reruns)}")
+            print(f"failed reruns: {sum(rerun.failed for rerun in reruns)}", flush=True)
+        if "scorer" in wanted:
+            beside_a_scorer(plant, database, sessions, size)
+        if "shift" in wanted:
+            a_shift(url, pid, size)
 
 
 def beside_a_scorer(plant: Plant, database: sa.Engine, sessions: list[Session], size: Size) -> None:
