@@ -315,10 +315,11 @@ def test_the_dashboard_reads_everything_and_acknowledges(line: sa.Engine, user_o
 
 
 def test_the_dashboard_says_what_an_alert_turned_out_to_be(line: sa.Engine, user_of: UserOf) -> None:
-    with line.begin() as connection:
-        connection.execute(sa.text("UPDATE alerts SET state = 'acknowledged'"))
-        connection.execute(sa.text("UPDATE verdicts SET archive_ref = 'aa/1' WHERE frame_id = 'bad'"))
-    done = judge(user_of("dashboard"), 1, "supervisor", "a hair", AlertOutcome.FALSE_ALARM)
+    kept = judged("kept", 9, 1, "DEFECT", archive_ref="aa/1", sha256="ef" * 32)
+    write_batch(user_of("scorer"), [claim(line, FIRST, "second")], batch(kept), 7)
+    with line.connect() as connection:
+        number = connection.execute(sa.text("SELECT id FROM alerts WHERE frame_id = 'kept'")).scalar_one()
+    done = judge(user_of("dashboard"), number, "supervisor", "a hair", AlertOutcome.FALSE_ALARM)
     assert done == Judged(resolved=True, decision=FrameDecision.RELEASED)
 
 

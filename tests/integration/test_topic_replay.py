@@ -63,7 +63,9 @@ def judged(line: Line, monkeypatch: pytest.MonkeyPatch, *frames: FrameMessage) -
     """Send frames and have them judged, on a bus that drops none of them: as Kafka, within its retention."""
     worker = line.worker(batch_frames=4)
     monkeypatch.setattr(worker.consumer, "done_until", lambda _: None)
-    line.send(*frames)
+    for frame in frames:
+        line.send(frame)
+        time.sleep(0.002)  # the bus tells times by the millisecond: each frame has one of its own
     worker.run(until_idle_s=0.3)
     return worker
 

@@ -30,11 +30,18 @@ class Provider:
             "DIFFERLINE_OIDC_CLIENT_SECRET": "anything",
         }
 
-    def says(self, name: str, *roles: str) -> None:
-        """Give somebody these roles, and no others; returns when the dashboard no longer believes an earlier answer."""
+    def says(self, name: str, *roles: str, believed: bool = True) -> None:
+        """Give somebody these roles, and no others.
+
+        Args:
+            name: Who.
+            roles: Which.
+            believed: Return only when the dashboard no longer believes an earlier answer.
+        """
         claims = {"email": f"{name}@plant.example", "email_verified": True, "roles": list(roles)}
         httpx.put(f"{self.url}/users/{name}", json=claims).raise_for_status()
-        time.sleep(BELIEVED_S)
+        if believed:
+            time.sleep(BELIEVED_S)
 
     def throws_out(self, name: str) -> None:
         """Take somebody's tokens away."""
