@@ -65,8 +65,8 @@ INSERT INTO verdicts (received_at, frame_id, result_id, topic, partition, bus_of
 SELECT at, 'frame-' || n, 'result-' || n, 'frames', n % 4, n, 'line-1-camera-' || n % :cameras, :product, 'SN-' || n / 2,
        'run-1', n / :cameras, CASE WHEN kept THEN encode(sha256(n::text::bytea), 'hex') ELSE repeat('0', 64) END,
        at, at + interval '80 ms', at + interval '95 ms', state, CASE state WHEN 'NO_VERDICT' THEN 'black' END, :model,
-       CASE state WHEN 'DEFECT' THEN 30 + n % 7 WHEN 'GOOD' THEN 10 + (n * 7919) % 1000 / 100.0 END,
-       CASE state WHEN 'DEFECT' THEN 0.001 WHEN 'GOOD' THEN (1 + (n * 104729) % 1000) / 1001.0 END, 25, 8,
+       CASE state WHEN 'DEFECT' THEN 30 + n % 7 WHEN 'GOOD' THEN 10 + (n::bigint * 7919) % 1000 / 100.0 END,
+       CASE state WHEN 'DEFECT' THEN 0.001 WHEN 'GOOD' THEN (1 + (n::bigint * 104729) % 1000) / 1001.0 END, 25, 8,
        CASE WHEN kept THEN (CAST(:refs AS text[]))[1 + n % cardinality(CAST(:refs AS text[]))] END,
        1.5, 40, 300 + n % 50, 120, 40
 FROM generate_series(0, :frames - 1) AS n,
