@@ -42,11 +42,12 @@ fmt: install ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## measure scoring, training, database, Kafka clients and latency; prints tables (for an hour; BENCH=--quick: a try)
+bench: install ## measure scoring, training, database, Kafka clients, latency and dashboard; prints tables (for an hour; BENCH=--quick: a try)
 	$(BIN)/differline bench $(BENCH)
 	$(BIN)/python -m tests.bench.database $(BENCH)
 	$(BIN)/python -m tests.bench.kafka_clients $(BENCH)
 	$(BIN)/python -m tests.bench.latency $(BENCH)
+	$(BIN)/python -m tests.bench.dashboard $(BENCH)
 
 lock: install ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

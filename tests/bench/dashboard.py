@@ -176,7 +176,12 @@ def reruns_table(reruns: list[Rerun]) -> str:
             ]
             if of:
                 rows.append(
-                    [page, what, f"{len(of):,}", *(f"{np.quantile(of, share):.0f}" for share in (0.5, 0.95, 1.0))]
+                    [
+                        page or "line",
+                        what,
+                        f"{len(of):,}",
+                        *(f"{np.quantile(of, share):.0f}" for share in (0.5, 0.95, 1.0)),
+                    ]
                 )
     return table(["page", "rerun", "reruns", "median ms", "p95 ms", "longest ms"], rows)
 
