@@ -53,7 +53,7 @@ PRODUCT = "flange"
 CAMERAS = 8
 PICTURES = 40
 STAY_S = 20.0
-SETTLE_S = 5.0
+SETTLE_S = 12.0
 PARTS = 4  # of the shift, between which the memory is read
 LIVE = "line-1-live"
 
