@@ -10,10 +10,11 @@ from enum import Enum
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+import streamlit as st
+
 from dashboard import identity
 from dashboard.sources import sources
 from infra.errors import AccessDeniedError, DatabaseAwayError
-from infra.moments import Remembered
 from infra.store.role_limits import RoleLimit, limits
 from infra.store.tables import Role
 
@@ -57,7 +58,7 @@ def person(*, anew: bool = False) -> Person:
         DatabaseAwayError: The database does not answer, so nobody knows.
     """
     signed_in = identity.signed_in(anew=anew)
-    limit = _limits(anew=anew).get(signed_in.name)
+    limit = (limits(sources().database) if anew else _limits()).get(signed_in.name)
     role = signed_in.role if limit is None else min(signed_in.role, limit.role, key=_RANKS.index)
     return Person(signed_in.name, role)
 
@@ -97,8 +98,6 @@ def may(right: Right) -> bool:
     return False
 
 
-def _limits(*, anew: bool) -> dict[str, RoleLimit]:
-    return _REMEMBERED.get(lambda: limits(sources().database), _LIMITS_KEPT_S, anew=anew)
-
-
-_REMEMBERED: Remembered[dict[str, RoleLimit]] = Remembered()
+@st.cache_data(ttl=_LIMITS_KEPT_S, max_entries=1, show_spinner=False)
+def _limits() -> dict[str, RoleLimit]:
+    return limits(sources().database)

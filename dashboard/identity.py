@@ -66,11 +66,13 @@ def from_claims(settings: Settings, claims: Mapping[str, Any]) -> SignedIn:
     """Return whom claims are about; of several roles the highest, of none that is known NONE.
 
     Raises:
-        AccessDeniedError: They do not name anybody.
+        AccessDeniedError: They do not name anybody, or by an address that anybody may have typed in.
     """
     name = claims.get(settings.oidc_name_claim)
     if not isinstance(name, str) or not name.strip():
         raise AccessDeniedError(f"the sign-in has no claim {settings.oidc_name_claim!r} with a name")
+    if settings.oidc_name_claim == "email" and claims.get("email_verified") is False:  # OpenID Connect Core 1.0, 5.1
+        raise AccessDeniedError("the provider says that nobody has verified the e-mail address of this sign-in")
     said = claims.get(settings.oidc_role_claim)
     values = said if isinstance(said, list) else [said]
     roles = [

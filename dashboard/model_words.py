@@ -74,15 +74,20 @@ def challenge(model: ModelRow) -> str:
 
 def asked(request: ModelRequest) -> str:
     """Say what is asked for."""
-    match request.what:
+    return wanted(request.what, request.version) + (" by force" if request.force else "")
+
+
+def wanted(what: RequestKind, version: int | None) -> str:
+    """Say what may be asked for."""
+    match what:
         case RequestKind.REFIT:
             return "Refit"
         case RequestKind.ROLLBACK:
-            return f"Roll back version {request.version}"
+            return f"Roll back version {version}"
         case RequestKind.SHADOW:
-            return "End shadow" if request.version is None else f"Version {request.version} in shadow"
+            return "End shadow" if version is None else f"Version {version} in shadow"
         case RequestKind.PROMOTE:
-            return f"Promote version {request.version}" + (" by force" if request.force else "")
+            return f"Promote version {version}"
 
 
 def how_far(request: ModelRequest) -> str:

@@ -53,7 +53,7 @@ _OPTIONS = {
     "client.showErrorDetails": "none",  # a traceback belongs in the log
     "logger.hideWelcomeMessage": "true",
     "runner.magicEnabled": "false",
-    "runner.postScriptGC": "false",  # a full collection after each rerun took ten times as long as the rerun
+    "runner.postScriptGC": "false",  # a full collection after each rerun took several times as long as the rerun
     **_THEME,
 }
 

@@ -14,6 +14,7 @@ from infra.frames import Header, sha256_hex
 from infra.store.audit import letter_subject, record
 from infra.store.connect import transaction
 from infra.store.health import LetterKey
+from infra.store.reasons import checked_reason
 from infra.store.tables import dead_letters
 
 _TIMEOUT_S = 5.0
@@ -44,9 +45,7 @@ def send_again(
         BadFrameError: Its body is gone from the archive.
         TransientError: Database, archive or bus do not answer. It may have been sent; to try again is safe.
     """
-    text = reason.strip()
-    if not text or len(text) > 500 or "\0" in text:
-        raise ValueError("a reason has 1 to 500 characters, none of them NUL")
+    text = checked_reason(reason)
     row = dead_letters.c
     wanted = sa.select(row.original, row.camera, row.frame_id, row.body_ref).where(
         row.received_at == key.received_at,

@@ -18,9 +18,9 @@ from infra.refit_due import Due, DueRule, look_due
 from infra.store import curation as decision_store
 from infra.store import curation_queue as queue_store
 from infra.store import verdicts as verdict_store
-from infra.store.alerts import MAX_REASON
 from infra.store.curation import Decided, NewDecision
 from infra.store.curation_queue import CurationCounts, CurationFrame, QueueKey, Stretch
+from infra.store.reasons import checked_reason
 from infra.store.tables import FrameDecision
 
 _COUNTED_S = 3.0
@@ -127,7 +127,7 @@ def decide(
         DatabaseAwayError: The database does not answer; to try again is safe.
     """
     at = sources()
-    text = _checked(reason)
+    text = checked_reason(reason)
     now = {each.frame.sha256: each.frame for each in frames(product, [each.frame.sha256 for each in seen])}
     made = []
     for sha256 in (each.frame.sha256 for each in seen):
@@ -157,7 +157,7 @@ def take_back(product: str, numbers: dict[str, int], reason: str) -> Decided:
         ValueError: The reason is empty or too long.
         DatabaseAwayError: The database does not answer; to try again is safe.
     """
-    text = _checked(reason)
+    text = checked_reason(reason)
     kept = {each.frame.sha256: each.frame for each in frames(product, list(numbers))}
     made = []
     for sha256, frame in kept.items():
@@ -170,13 +170,6 @@ def _put_on_record(product: str, made: Sequence[NewDecision], seen: Mapping[str,
     decided = decision_store.decide_as_seen(sources().database, made, seen)
     _counts.clear(product)
     return decided
-
-
-def _checked(reason: str) -> str:
-    text = reason.strip()
-    if not text or len(text) > MAX_REASON or "\0" in text:
-        raise ValueError(f"a decision needs a reason of 1 to {MAX_REASON} characters")
-    return text
 
 
 def _require_whole(sha256: str) -> None:

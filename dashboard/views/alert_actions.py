@@ -10,7 +10,8 @@ from dashboard import access, words
 from dashboard.access import Right
 from dashboard.data import alerts as data
 from infra.errors import AccessDeniedError, DatabaseAwayError
-from infra.store.alerts import ACKNOWLEDGED_ACTION, MAX_REASON, RESOLVED_ACTION, Alert, AlertAction
+from infra.store.alerts import ACKNOWLEDGED_ACTION, RESOLVED_ACTION, Alert, AlertAction
+from infra.store.reasons import MAX_REASON
 from infra.store.tables import AlertKind, AlertOutcome, AlertState
 
 _DONE = {

@@ -10,6 +10,7 @@ from dashboard.views import address
 from dashboard.views.alert_actions import acknowledge_form
 from dashboard.views.alert_detail import LINK, WAS_AWAY, opened_id, show_alert
 from dashboard.views.calm import Pages, calmly, show_away
+from dashboard.views.turning import newer_button, older_button
 from infra.errors import DatabaseAwayError
 from infra.store.alerts import Alert, AlertFilter, AlertKey
 from infra.store.tables import AlertKind, AlertState
@@ -150,29 +151,14 @@ def _draw_list(wanted: AlertFilter, *, several: bool) -> None:
 def _turning(found: list[Alert], *, more: bool, turned: bool) -> None:
     waiting = data.open_alerts()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.button("Newer", icon=":material/chevron_left:", disabled=not turned, on_click=_newer_page)
+        newer_button(_PAGES, possible=turned)
         st.caption("1 is open" if waiting == 1 else f"{waiting:,} are open")
-        st.button(
-            "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=not more,
-            on_click=_older_page,
-            args=(found[-1].key,) if found else (),
-        )
+        older_button(_PAGES, found[-1].key if more else None)
 
 
 def _first_page() -> None:
     st.session_state[_PAGES] = []
     st.session_state[_CHOSEN] = set()
-
-
-def _newer_page() -> None:
-    st.session_state[_PAGES] = st.session_state.get(_PAGES, [])[:-1]
-
-
-def _older_page(after: AlertKey) -> None:
-    st.session_state[_PAGES] = [*st.session_state.get(_PAGES, []), after]
 
 
 def _begin_choosing() -> None:

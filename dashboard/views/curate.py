@@ -20,8 +20,8 @@ from dashboard.views.refit_progress import show_progress
 from infra.archive import reference_of
 from infra.evidence import PictureState
 from infra.heatmaps import overlay
-from infra.store.alerts import MAX_REASON
 from infra.store.curation_queue import CurationFrame
+from infra.store.reasons import MAX_REASON
 from infra.store.tables import FrameDecision, VerdictState
 
 _IN_A_ROW = 4

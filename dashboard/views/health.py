@@ -11,8 +11,10 @@ from dashboard.data import health as data
 from dashboard.data import pictures
 from dashboard.data.health import Flow
 from dashboard.views.calm import Pages, calmly
+from dashboard.views.turning import newer_button, older_button
 from infra.errors import AccessDeniedError, BadFrameError, TransientError
 from infra.store.health import Letter, LetterKey
+from infra.store.reasons import MAX_REASON
 
 _REFRESH_S = 5
 _PAGES = "health_pages"  # in the session: the last dead letter of each page before the one shown
@@ -128,24 +130,8 @@ def _letters() -> None:
     for number, letter in enumerate(found):
         _letter(letter, number)
     with st.container(horizontal=True):
-        st.button("Newer", key="health-newer", icon=":material/chevron_left:", disabled=not before, on_click=_newer)
-        st.button(
-            "Older",
-            key="health-older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=not more,
-            on_click=_older,
-            args=(found[-1].key,) if found else (),
-        )
-
-
-def _newer() -> None:
-    st.session_state[_PAGES] = st.session_state.get(_PAGES, [])[:-1]
-
-
-def _older(after: LetterKey) -> None:
-    st.session_state[_PAGES] = [*st.session_state.get(_PAGES, []), after]
+        newer_button(_PAGES, possible=bool(before), key="health-newer")
+        older_button(_PAGES, found[-1].key if more else None, key="health-older")
 
 
 def _letter(letter: Letter, number: int) -> None:
@@ -184,7 +170,7 @@ def _picture(letter: Letter) -> None:
 
 def _send_form(letter: Letter, number: int) -> None:
     with st.popover("Send again", icon=":material/send:"), st.form(f"health-send-{number}", border=False):
-        reason = st.text_input("Reason", max_chars=500, placeholder="What was mended")
+        reason = st.text_input("Reason", max_chars=MAX_REASON, placeholder="What was mended")
         if not st.form_submit_button("Send", type="primary"):
             return
         try:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import access
+from dashboard import access, model_words
 from dashboard.access import Right
 from dashboard.data import models as data
 from dashboard.data.models import Models
 from infra.errors import AccessDeniedError, DatabaseAwayError
-from infra.store.model_requests import MAX_REASON
 from infra.store.promotions import ModelRow
+from infra.store.reasons import MAX_REASON
 from infra.store.tables import ModelState, RequestKind
 
 _OPEN = (
@@ -95,15 +95,7 @@ def _close() -> None:
 
 
 def _title(question: _Question) -> str:
-    match question.what:
-        case RequestKind.REFIT:
-            return "Refit now"
-        case RequestKind.ROLLBACK:
-            return f"Roll back version {question.version}"
-        case RequestKind.SHADOW:
-            return "End shadow" if question.version is None else f"Version {question.version} in shadow"
-        case RequestKind.PROMOTE:
-            return f"Promote version {question.version}"
+    return "Refit now" if question.what is RequestKind.REFIT else model_words.wanted(question.what, question.version)
 
 
 def _dialog(question: _Question) -> None:

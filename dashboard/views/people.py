@@ -7,6 +7,7 @@ from dashboard import words
 from dashboard.data import people as data
 from dashboard.views.calm import Pages, calmly
 from infra.errors import AccessDeniedError, DatabaseAwayError
+from infra.store.reasons import MAX_REASON
 from infra.store.role_limits import MAX_PERSON
 from infra.store.tables import Role
 
@@ -53,7 +54,7 @@ def _form() -> None:
     with st.form("limit", width=520):
         person = st.text_input("Person, as the sign-in names them", max_chars=MAX_PERSON)
         role = st.selectbox("At most", list(_SAID), format_func=lambda one: _SAID[one])
-        reason = st.text_input("Reason", max_chars=500)
+        reason = st.text_input("Reason", max_chars=MAX_REASON)
         if not st.form_submit_button("Set", type="primary"):
             return
     try:

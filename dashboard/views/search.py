@@ -11,6 +11,7 @@ from dashboard.data import search as data
 from dashboard.views import address
 from dashboard.views.calm import Pages, calmly, show_away
 from dashboard.views.trace import show_trace
+from dashboard.views.turning import newer_button, older_button
 from infra.errors import DatabaseAwayError
 from infra.store.search import LONGEST_TEXT, MOST_LOOKED_THROUGH, Found, Search, SearchKey
 from infra.store.tables import VerdictState
@@ -22,7 +23,6 @@ _ASKED = (*_TEXTS, *_TIMES, *_SCORES, "verdict")  # in the address, so that a se
 _TRACED = ("trace", "of", "at")  # frame, camera and time of receipt of the verdict that is traced
 _LAST = "search_last"  # in the session, for who comes back by the navigation
 _PAGES = "search_pages"  # in the session: the end of each page before the one shown
-_MOST_PAGES = 1000
 
 
 def page(pages: Pages) -> None:
@@ -148,7 +148,7 @@ def _found(search: Search) -> None:
     if found.verdicts or found.gave_up:
         st.caption(_how_much(found))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.button("Newer", icon=":material/chevron_left:", disabled=not pages, on_click=_newer_page)
+        newer_button(_PAGES, possible=bool(pages))
         st.download_button(
             "Export CSV",
             data.export(search),
@@ -160,14 +160,7 @@ def _found(search: Search) -> None:
             help=f"All that fits, newest first, at most {data.MOST_ROWS:,} verdicts: the last line says where it was cut off. "
             "Times are in UTC and in the plant's time zone.",
         )
-        st.button(
-            "Look further back" if found.gave_up else "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=found.more is None,
-            on_click=_older_page,
-            args=(found.more,),
-        )
+        older_button(_PAGES, found.more, label="Look further back" if found.gave_up else "Older")
 
 
 def _how_much(found: Found) -> str:
@@ -178,14 +171,6 @@ def _how_much(found: Found) -> str:
         return f"{count}, and there are older ones"
     back_to = words.local_time(found.more.received_at, words.time_zone())
     return f"{count} among the {MOST_LOOKED_THROUGH:,} that were looked through, back to {back_to}; there may be older ones"
-
-
-def _newer_page() -> None:
-    st.session_state[_PAGES] = st.session_state.get(_PAGES, [])[:-1]
-
-
-def _older_page(after: SearchKey) -> None:
-    st.session_state[_PAGES] = [*st.session_state.get(_PAGES, []), after][-_MOST_PAGES:]
 
 
 def _table(found: Found) -> None:

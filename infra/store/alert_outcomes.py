@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from infra.store.alerts import Step, alert, checked_reason, move, put_on_record
+from infra.store.alerts import Step, alert, move, put_on_record
 from infra.store.connect import transaction
 from infra.store.curation import KeptFrame, NewDecision, decide_in, kept_frames, latest_decision
+from infra.store.reasons import checked_reason
 from infra.store.tables import AlertKind, AlertOutcome, AlertState, FrameDecision
 
 _DECISIONS = {

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from infra.store.audit import ALERT_ACTION, alert_subject, record
 from infra.store.connect import transaction
+from infra.store.reasons import checked_reason
 from infra.store.tables import AlertKind, AlertOutcome, AlertState, alert_actions, alerts, models, verdicts
 from infra.store.verdicts import Verdict, verdict_columns, verdict_from_row
 
-MAX_REASON = 500
 ACKNOWLEDGED_ACTION = "acknowledge"
 RESOLVED_ACTION = "resolve"
 _LARGEST_ID = 2**63 - 1
@@ -294,19 +294,3 @@ def _alert_from_row(row: Mapping[Any, Any]) -> Alert:
     has_verdict = row["frame_id"] is not None
     own |= {"state": AlertState(own["state"]), "outcome": AlertOutcome(own["outcome"]) if own["outcome"] else None}
     return Alert(**own, verdict=verdict_from_row(row) if has_verdict else None)
-
-
-def checked_reason(reason: str) -> str:
-    """Return a reason without the blanks around it.
-
-    Raises:
-        ValueError: It is empty, longer than MAX_REASON characters, or has a NUL.
-    """
-    text = reason.strip()
-    if not text:
-        raise ValueError("a reason is needed")
-    if len(text) > MAX_REASON:
-        raise ValueError(f"the reason may have {MAX_REASON} characters, it has {len(text)}")
-    if "\0" in text:
-        raise ValueError("the reason has a NUL character")
-    return text

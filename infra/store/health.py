@@ -140,17 +140,6 @@ def _stages(of: sa.FromClause) -> dict[str, sa.ColumnElement[float]]:
     }
 
 
-def frames_since(engine: sa.Engine, since: datetime) -> int:
-    """Return how many frames were received since then and are accounted for by a verdict.
-
-    Raises:
-        DatabaseAwayError: The database does not answer.
-    """
-    query = sa.select(sa.func.count()).select_from(verdicts).where(verdicts.c.received_at > since)
-    with transaction(engine) as connection:
-        return int(connection.scalar(query) or 0)
-
-
 def letters(engine: sa.Engine, *, after: LetterKey | None = None, limit: int = 20) -> list[Letter]:
     """Return dead letters, newest first.
 

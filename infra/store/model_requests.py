@@ -17,11 +17,11 @@ from infra.errors import RequestLostError
 from infra.printable import printable
 from infra.store.audit import model_subject, product_subject, record
 from infra.store.connect import transaction
+from infra.store.reasons import checked_reason
 from infra.store.tables import RequestKind, RequestOutcome, model_requests
 
 LEASE = timedelta(seconds=60)
 MOST_ATTEMPTS = 2
-MAX_REASON = 500
 MAX_MESSAGE = 1000
 QUICK = (RequestKind.PROMOTE, RequestKind.ROLLBACK, RequestKind.SHADOW)
 
@@ -108,9 +108,7 @@ def ask(engine: sa.Engine, new: NewRequest, role: str) -> int:
         ValueError: The reason is missing, too long or has a NUL, or the same is asked for already and not done.
         DatabaseAwayError: PostgreSQL does not answer; whether it was asked for is seen in the list.
     """
-    reason = new.reason.strip()
-    if not reason or len(reason) > MAX_REASON or "\0" in reason:
-        raise ValueError(f"a reason has 1 to {MAX_REASON} characters, none of them NUL")
+    reason = checked_reason(new.reason)
     values = {name: getattr(new, name) for name in NewRequest.__dataclass_fields__} | {"reason": reason}
     with transaction(engine) as connection:
         try:

@@ -91,15 +91,6 @@ def register_in_force(engine: sa.Engine, new: NewModel) -> RegisteredModel:
         return registered
 
 
-def register_candidate(engine: sa.Engine, new: NewModel) -> RegisteredModel:
-    """Register a model as the product's next version; the one in force stays.
-
-    Raises:
-        DatabaseAwayError: PostgreSQL does not answer; nothing was registered.
-    """
-    return register_candidates(engine, [new])[0]
-
-
 def register_candidates(
     engine: sa.Engine, new: Sequence[NewModel], along: AlongAll | None = None
 ) -> list[RegisteredModel]:

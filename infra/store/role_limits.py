@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql
 
 from infra.store.audit import person_subject, record
 from infra.store.connect import transaction
+from infra.store.reasons import checked_reason
 from infra.store.tables import Role, role_limits
 
 MAX_PERSON = 200
@@ -49,10 +50,9 @@ def limit_role(engine: sa.Engine, person: str, role: Role, *, who: str, reason: 
         ValueError: The person or the reason is empty or too long, or has a NUL.
         DatabaseAwayError: PostgreSQL does not answer; to try again is safe.
     """
-    person, reason = person.strip(), reason.strip()
-    for what, text, most in (("name", person, MAX_PERSON), ("reason", reason, 500)):
-        if not text or len(text) > most or "\0" in text:
-            raise ValueError(f"a {what} has 1 to {most} characters, none of them NUL")
+    person, reason = person.strip(), checked_reason(reason)
+    if not person or len(person) > MAX_PERSON or "\0" in person:
+        raise ValueError(f"a name has 1 to {MAX_PERSON} characters, none of them NUL")
     with transaction(engine) as connection:
         connection.execute(sa.insert(role_limits).values(person=person, role=role, who=who, reason=reason))
         record(connection, who, "limit_role", person_subject(person), reason=reason, detail={"role": role})

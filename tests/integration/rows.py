@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from infra.bus import Partition
-from infra.store.models import NewModel
+from infra.store.models import NewModel, RegisteredModel, register_candidates
 from infra.store.results import Batch, DeadLetterRow, HeatmapRow, VerdictRow
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -101,3 +101,9 @@ def frame_ids(database: sa.Engine, table: str) -> list[str]:
     """Frame ids of a table, in the order of their receipt."""
     with database.connect() as connection:
         return list(connection.scalars(sa.text(f"SELECT frame_id FROM {table} ORDER BY received_at, frame_id")))
+
+
+def register_candidate(database: sa.Engine, new: NewModel) -> RegisteredModel:
+    """One candidate, as a refit of one product leaves it."""
+    (candidate,) = register_candidates(database, [new])
+    return candidate

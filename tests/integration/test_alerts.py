@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from infra.store import alerts as store
 from infra.store.alerts import AlertFilter
 from infra.store.audit import newest, verify
+from infra.store.reasons import MAX_REASON
 from infra.store.tables import AlertKind, AlertState, alerts, ensure_day_partitions
 
 from .plans import plan_nodes, rows_read
@@ -151,7 +152,7 @@ def test_of_many_at_once_exactly_one_acknowledges(database: sa.Engine) -> None:
     assert len(won) == 1
 
 
-@pytest.mark.parametrize("reason", ["", " \n\t", "x" * (store.MAX_REASON + 1), "a\0b"])
+@pytest.mark.parametrize("reason", ["", " \n\t", "x" * (MAX_REASON + 1), "a\0b"])
 def test_a_reason_is_needed(database: sa.Engine, reason: str) -> None:
     alert_id = open_alert(database)
     with pytest.raises(ValueError, match="reason"):
@@ -160,7 +161,7 @@ def test_a_reason_is_needed(database: sa.Engine, reason: str) -> None:
 
 
 def test_the_longest_reason_fits(database: sa.Engine) -> None:
-    assert store.acknowledge(database, open_alert(database), "m.weber", "x" * store.MAX_REASON)
+    assert store.acknowledge(database, open_alert(database), "m.weber", "x" * MAX_REASON)
 
 
 def numbers(found: list[store.Alert]) -> list[int]:

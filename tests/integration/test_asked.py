@@ -21,7 +21,7 @@ from infra.settings import Settings
 from infra.store.audit import newest
 from infra.store.connect import transaction
 from infra.store.model_requests import LEASE, ModelRequest, NewRequest, TakenRequest, ask, requests_of
-from infra.store.models import RegisteredModel, models_in_force, register_candidate
+from infra.store.models import RegisteredModel, models_in_force
 from infra.store.promotions import list_models, promotions_of
 from infra.store.second_verdicts import SecondVerdict, add_second
 from infra.store.tables import ModelState, PromotionKind, RequestKind, RequestOutcome, SecondSource, VerdictState
@@ -34,7 +34,7 @@ from trainer.register import save
 
 from ..small_model import PRODUCT
 from .curated import keep, new_workshop, release
-from .rows import NOON
+from .rows import NOON, register_candidate
 
 PutInForce = Callable[[], RegisteredModel]
 PROMOTE, ROLLBACK, SHADOW, REFIT = RequestKind.PROMOTE, RequestKind.ROLLBACK, RequestKind.SHADOW, RequestKind.REFIT

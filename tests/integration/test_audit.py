@@ -20,12 +20,12 @@ from infra.settings import Settings
 from infra.store import alerts as alert_store
 from infra.store.audit import GENESIS, AuditRow, Verified, about, newest, record, row_hash, verify
 from infra.store.connect import transaction
-from infra.store.models import register_candidate, register_in_force
+from infra.store.models import register_in_force
 from infra.store.position_reset import reset_position
 from infra.store.promotions import promote, rollback
 from infra.store.tables import alert_actions, audit_log, promotions
 
-from .rows import MODEL
+from .rows import MODEL, register_candidate
 from .test_alerts import open_alert
 
 RUN = CliRunner()

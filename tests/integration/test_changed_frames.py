@@ -12,14 +12,14 @@ from infra.store import changed_frames
 from infra.store.changed_frames import ChangedFrame, changed_page, changed_page_query, looked, seen_since_registered
 from infra.store.connect import transaction
 from infra.store.curation import NewDecision, decide
-from infra.store.models import register_candidate, register_in_force
+from infra.store.models import register_in_force
 from infra.store.positions import claim
 from infra.store.promotions import model_row
 from infra.store.results import write_batch
 from infra.store.second_verdicts import SecondVerdict, Seen, add_second
 from infra.store.tables import FrameDecision, SecondSource, VerdictState
 
-from .rows import FIRST, MODEL, NOON, batch, judged, unjudged
+from .rows import FIRST, MODEL, NOON, batch, judged, register_candidate, unjudged
 
 GOOD, DEFECT, NO_VERDICT = VerdictState.GOOD, VerdictState.DEFECT, VerdictState.NO_VERDICT
 SAYS = (GOOD, DEFECT, DEFECT, GOOD, GOOD)

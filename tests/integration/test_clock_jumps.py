@@ -27,7 +27,7 @@ from infra.store import alerts as alert_store
 from infra.store.alerts import AlertFilter
 from infra.store.curation import NewDecision, decide, newest_decisions
 from infra.store.drift import SeenVerdict, camera_turn
-from infra.store.models import RegisteredModel, models_in_force, register_candidate, register_in_force
+from infra.store.models import RegisteredModel, models_in_force, register_in_force
 from infra.store.positions import claim
 from infra.store.promotions import list_models, promote, promotions_of, rollback
 from infra.store.results import write_batch
@@ -49,7 +49,7 @@ from scorer.camera_health import CameraHealth
 from trainer.life.schedule import run_schedule
 
 from .line import Line
-from .rows import FIRST, MODEL, NOON, batch, dead, unjudged
+from .rows import FIRST, MODEL, NOON, batch, dead, register_candidate, unjudged
 
 PutInForce = Callable[[], RegisteredModel]
 HOUR = timedelta(hours=1)

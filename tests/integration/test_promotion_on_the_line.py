@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from infra.settings import Settings
-from infra.store.models import RegisteredModel, register_candidate
+from infra.store.models import RegisteredModel
 from infra.store.promotions import promote, rollback, set_shadow
 from infra.store.second_verdicts import seen_by
 from infra.store.tables import second_verdicts, verdicts
@@ -21,6 +21,7 @@ from trainer.register import save
 
 from ..small_model import PRODUCT
 from .line import Line
+from .rows import register_candidate
 
 PutInForce = Callable[[], RegisteredModel]
 

@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from infra.errors import PromotionError
-from infra.store.models import models_in_force, register_candidate, register_in_force
+from infra.store.models import models_in_force, register_in_force
 from infra.store.promotions import list_models, model_row, promote, promotions_of, rollback, rollback_target
 from infra.store.tables import ModelState, PromotionKind
 
-from .rows import MODEL
+from .rows import MODEL, register_candidate
 
 SOUND = replace(MODEL, attainable_rate=0.01, challenge_parts=10, challenge_found=9, challenge_found_before=9)
 

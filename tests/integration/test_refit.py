@@ -27,7 +27,6 @@ from infra.store.promotions import list_models, model_row
 from infra.store.schema import prepare_days
 from infra.store.tables import ModelState
 from scorer.detector import calibrate, load_artifact, read_manifest
-from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
 from trainer.images import PictureSet
 from trainer.life.challenge import challenge
@@ -36,6 +35,7 @@ from trainer.life.refit import Order, Workshop
 from trainer.life.released import ArchivedPicture
 
 from ..small_model import PRODUCT, SMALL
+from ..unit.scorer.detector.conftest import with_cameras
 from .curated import OPEN, REJECTED, keep, new_workshop, on_record, release
 from .rows import NOON
 

@@ -19,13 +19,12 @@ import trainer.life.replay
 from infra.errors import ArchiveAwayError, PromotionError
 from infra.frames import sha256_hex
 from infra.settings import Settings
-from infra.store.models import NewModel, RegisteredModel, models_in_force, register_candidate
+from infra.store.models import NewModel, RegisteredModel, models_in_force
 from infra.store.promotions import ModelRow, model_row, promotions_of, set_shadow
 from infra.store.schema import prepare_days
 from infra.store.second_verdicts import changed_verdicts, seen_by
 from infra.store.tables import SecondSource, VerdictState, audit_log, models, second_verdicts, verdicts
 from scorer.detector import FLOW_FILE, MANIFEST_FILE
-from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
 from trainer.life.commands import models_app, replay_app
 from trainer.life.promotion import examine
@@ -34,8 +33,9 @@ from trainer.life.replay import Replayed, replay
 from trainer.register import save
 
 from ..small_model import PRODUCT
+from ..unit.scorer.detector.conftest import with_cameras
 from .curated import REJECTED, keep, new_workshop, on_record, release
-from .rows import NOON
+from .rows import NOON, register_candidate
 
 PutInForce = Callable[[], RegisteredModel]
 RUN = CliRunner()

@@ -52,7 +52,7 @@ from infra.store.model_requests import (
     tell_progress,
 )
 from infra.store.model_versions import histogram_of, newest_versions, products_of_models
-from infra.store.models import known_products, models_in_force, register_candidate, register_in_force
+from infra.store.models import known_products, models_in_force, register_in_force
 from infra.store.outbox import backlog, outbox_turn
 from infra.store.position_reset import reset_position
 from infra.store.positions import all_positions, claim, stored_positions
@@ -81,7 +81,7 @@ from infra.store.verdicts import cameras, heatmap, neighbours, verdict
 from scorer.drift import DriftAlarm
 from scorer.drift_report import drift_report
 
-from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged
+from .rows import FIRST, MODEL, NOON, batch, dead, heat_of, judged, register_candidate
 
 RUNTIME = ("ingest", "scorer", "relay", "trainer", "dashboard")
 ROLLED = set(metadata.tables["verdict_rollups"].columns.keys()) - {"camera", "at", "product", "model_id"}

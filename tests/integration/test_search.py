@@ -3,18 +3,18 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
 
 from infra.engines import Engines
 from infra.store import verdicts as verdict_store
-from infra.store.connect import open_database
-from infra.store.schema import migrate
 from infra.store.search import Search, SearchKey, search_query, search_verdicts
 from infra.store.tables import VerdictState, ensure_day_partitions
 from infra.store.verdicts import Verdict
 
+from .filled import filled_database
 from .plans import plan_nodes, rows_read
 from .test_verdict_queries import add_model
 
@@ -48,18 +48,8 @@ def fill(database: sa.Engine, frames: int) -> None:
 @pytest.fixture(scope="module")
 def filled(engines: Engines, template_database: str) -> Iterator[sa.Engine]:
     """A database with 100,000 verdicts, filled once; tests only read it."""
-    url = sa.make_url(engines.database_url)
-    admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(sa.text(f'CREATE DATABASE test_search TEMPLATE "{template_database}"'))
-    database = open_database(url.set(database="test_search").render_as_string(hide_password=False))
-    migrate(database, NOW)
-    fill(database, FRAMES)
-    yield database
-    database.dispose()
-    with admin.connect() as connection:
-        connection.execute(sa.text("DROP DATABASE test_search WITH (FORCE)"))
-    admin.dispose()
+    with filled_database(engines, template_database, "test_search", NOW, partial(fill, frames=FRAMES)) as it:
+        yield it
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from infra.clock import utc_now
 from infra.errors import ArchiveAwayError
 from infra.frames import FrameMessage
 from infra.pictures import encode_png
-from infra.store.models import RegisteredModel, register_candidate
+from infra.store.models import RegisteredModel
 from infra.store.promotions import ModelRow, model_row
 from infra.store.second_verdicts import changed_verdicts
 from infra.store.tables import SecondSource, VerdictState, positions, second_verdicts, verdicts
@@ -34,6 +34,7 @@ from trainer.register import save
 from ..small_model import PRODUCT, part_picture
 from .curated import new_workshop
 from .line import Line
+from .rows import register_candidate
 
 PutInForce = Callable[[], RegisteredModel]
 RUN = CliRunner()

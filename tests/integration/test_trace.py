@@ -26,10 +26,10 @@ from infra.store.results import DeadLetterRow, VerdictRow, write_batch
 from infra.store.second_verdicts import SecondVerdict, add_second
 from infra.store.tables import AlertOutcome, SecondSource, VerdictState, alerts, audit_log
 from infra.store.traces import read_trace
-from tests.unit.scorer.detector.conftest import with_cameras
 from trainer.fit import FittedModel
 from trainer.register import register
 
+from ..unit.scorer.detector.conftest import with_cameras
 from .rows import FIRST, MODEL, NOON, batch, dead, judged, unjudged
 
 PICTURE = b"a picture"

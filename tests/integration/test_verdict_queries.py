@@ -10,13 +10,12 @@ from infra.engines import Engines
 from infra.store import line, rollups
 from infra.store import verdicts as store
 from infra.store.alerts import AlertFilter, AlertKey, list_alerts_query
-from infra.store.connect import open_database
 from infra.store.outbox import page_query
 from infra.store.results import known_frames_query
 from infra.store.rolling import roll, waiting
-from infra.store.schema import migrate
 from infra.store.tables import AlertState, VerdictState, ensure_day_partitions, verdicts
 
+from .filled import filled_database
 from .plans import plan_nodes, rows_read
 
 NOW = datetime(2026, 3, 3, 18, tzinfo=UTC)
@@ -77,18 +76,10 @@ def fill(database: sa.Engine, frames: int) -> None:
 @pytest.fixture(scope="module")
 def filled(engines: Engines, template_database: str) -> Iterator[sa.Engine]:
     """A database with 100,000 verdicts, filled once; tests only read it."""
-    url = sa.make_url(engines.database_url)
-    admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(sa.text(f'CREATE DATABASE test_verdict_queries TEMPLATE "{template_database}"'))
-    database = open_database(url.set(database="test_verdict_queries").render_as_string(hide_password=False))
-    migrate(database, NOW)
-    fill(database, FRAMES)
-    yield database
-    database.dispose()
-    with admin.connect() as connection:
-        connection.execute(sa.text("DROP DATABASE test_verdict_queries WITH (FORCE)"))
-    admin.dispose()
+    with filled_database(
+        engines, template_database, "test_verdict_queries", NOW, lambda database: fill(database, FRAMES)
+    ) as database:
+        yield database
 
 
 @pytest.fixture(scope="module")

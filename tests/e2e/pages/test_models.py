@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
 from infra.settings import Settings
-from infra.store.models import models_in_force, register_candidate
+from infra.store.models import models_in_force
 from infra.store.promotions import promotions_of, set_shadow
 from trainer.fit import FittedModel
 from trainer.register import register, save
@@ -23,6 +23,7 @@ from ...small_model import PRODUCT, fitted
 from .conftest import STOP_TIMEOUT_S, start
 
 __all__ = ["fitted"]  # a fixture
+from ...integration.rows import register_candidate
 
 
 @pytest.fixture

@@ -78,7 +78,6 @@ def as_if(monkeypatch: pytest.MonkeyPatch, role: Role, limit: Role | None) -> li
     monkeypatch.setattr(identity, "signed_in", signed_in)
     monkeypatch.setattr(access, "person", THE_REAL_ONE)
     monkeypatch.setattr(access, "limits", lambda _database: of)
-    monkeypatch.setattr(access, "_REMEMBERED", access.Remembered())
     return asked
 
 
@@ -128,6 +127,15 @@ def test_a_role_comes_from_the_claim_as_the_settings_map_it(said: Any, role: Rol
 def test_a_sign_in_without_a_name_is_nobody(claims: dict[str, Any]) -> None:
     with pytest.raises(AccessDeniedError, match="email"):
         identity.from_claims(SETTINGS, {**claims, "roles": "differline-admin"})
+
+
+def test_an_address_that_nobody_has_verified_names_nobody() -> None:
+    claims = {"email": "m@example.org", "roles": "differline-admin"}
+    with pytest.raises(AccessDeniedError, match="verified"):
+        identity.from_claims(SETTINGS, {**claims, "email_verified": False})
+    assert identity.from_claims(SETTINGS, {**claims, "email_verified": True}).role is Role.ADMIN
+    by_number = SETTINGS.model_copy(update={"oidc_name_claim": "sub"})
+    assert identity.from_claims(by_number, {**claims, "sub": "4711", "email_verified": False}).name == "4711"
 
 
 @pytest.mark.parametrize(
