@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -16,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 PATIENCE_S = 60.0
+_LISTEN_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,29 @@ class Rerun:
     failed: bool
 
 
+class SessionClock:
+    """Time as sessions have it, in seconds; while it is stopped they keep their connections and ask for nothing."""
+
+    def __init__(self) -> None:
+        self._lost = 0.0
+        self._stopped_at: float | None = None
+
+    def now(self) -> float:
+        """Return the time."""
+        return (time.monotonic() if self._stopped_at is None else self._stopped_at) - self._lost
+
+    def stop(self) -> None:
+        """Let no time pass."""
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+
+    def go_on(self) -> None:
+        """Let time pass again, from where it stood."""
+        if self._stopped_at is not None:
+            self._lost += time.monotonic() - self._stopped_at
+            self._stopped_at = None
+
+
 @dataclass
 class Session:
     """One open browser tab.
@@ -43,39 +69,41 @@ class Session:
         url: The dashboard, as `ws://…`.
         pages: Where it goes, one after the other, from a place of its own.
         stay_s: How long it stays on a page.
+        clock: Its time, which others may share.
     """
 
     url: str
     pages: tuple[str, ...]
     stay_s: float
     seed: int
+    clock: SessionClock = field(default_factory=SessionClock)
     reruns: list[Rerun] = field(default_factory=list)
     _due: dict[str, float] = field(default_factory=dict)  # fragment: when it runs next
     _every: dict[str, float] = field(default_factory=dict)
     _broken: bool = False
 
-    async def look(self, seconds: float) -> None:
-        """Look at the pages for a while."""
+    async def look(self, until: float) -> None:
+        """Look at the pages until then, by the session's clock."""
         chance = random.Random(self.seed)
-        ends = time.monotonic() + seconds
         async with self.connected() as socket:
-            while time.monotonic() < ends:
+            while self.clock.now() < until:
                 page = chance.choice(self.pages)
                 self._due.clear()
                 self._every.clear()
                 await self.rerun(socket, page, None)
-                await self._stay(socket, page, min(ends, time.monotonic() + self.stay_s * chance.uniform(0.7, 1.3)))
+                leaves = self.clock.now() + self.stay_s * chance.uniform(0.7, 1.3)
+                await self._stay(socket, page, min(until, leaves))
 
     async def _stay(self, socket: ClientConnection, page: str, until: float) -> None:
-        while (now := time.monotonic()) < until:
+        while (now := self.clock.now()) < until:
             fragment = min(self._due, key=self._due.__getitem__, default=None)
-            if fragment is None or self._due[fragment] > until:
-                await self._listen(socket, until - now)
+            if fragment is None or self._due[fragment] > now:
+                wait_s = min(until, self._due.get(fragment or "", until)) - now
+                await self._listen(socket, min(wait_s, _LISTEN_S))
                 continue
-            await self._listen(socket, self._due[fragment] - now)
             await self.rerun(socket, page, fragment)
             if fragment in self._every:
-                self._due[fragment] = time.monotonic() + self._every[fragment]
+                self._due[fragment] = self.clock.now() + self._every[fragment]
 
     async def _listen(self, socket: ClientConnection, seconds: float) -> None:
         """Take what the server says by itself."""
@@ -115,7 +143,7 @@ class Session:
         if kind == "auto_rerun":
             fragment, every = message.auto_rerun.fragment_id, message.auto_rerun.interval
             self._every[fragment] = every
-            self._due.setdefault(fragment, time.monotonic() + every)
+            self._due.setdefault(fragment, self.clock.now() + every)
         elif kind == "delta" and message.delta.new_element.WhichOneof("type") == "exception":
             self._broken = True
         return kind == "script_finished"
@@ -125,15 +153,29 @@ def _bytes(message: str | bytes) -> bytes:
     return message.encode() if isinstance(message, str) else message
 
 
-def look_around(sessions: list[Session], seconds: float) -> list[Rerun]:
-    """Let sessions look for a while, all at the same time; returns their reruns."""
+async def _all_look(sessions: list[Session], seconds: float, apart_s: float) -> None:
+    async def one(number: int, session: Session) -> None:
+        until = session.clock.now() + seconds
+        await asyncio.sleep(number * apart_s)
+        await session.look(until)
 
-    async def all_of_them() -> None:
-        await asyncio.gather(*(session.look(seconds) for session in sessions))
+    await asyncio.gather(*(one(number, session) for number, session in enumerate(sessions)))
 
+
+def look_around(sessions: list[Session], seconds: float, apart_s: float = 0.0) -> list[Rerun]:
+    """Let sessions look for a while, each beginning so long after the one before; returns their reruns."""
     before = [len(session.reruns) for session in sessions]
-    asyncio.run(all_of_them())
+    asyncio.run(_all_look(sessions, seconds, apart_s))
     return [rerun for session, first in zip(sessions, before, strict=True) for rerun in session.reruns[first:]]
+
+
+@contextlib.contextmanager
+def looking(sessions: list[Session], seconds: float, apart_s: float) -> Iterator[None]:
+    """Let sessions look while the block runs, for `seconds` of their own time and not much longer."""
+    with ThreadPoolExecutor(1) as thread:
+        look = thread.submit(look_around, sessions, seconds, apart_s)
+        yield
+        look.result()
 
 
 def rerun_often(url: str, page: str, times: int) -> int:
