@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test soak check fmt bench lock browser kcat clean
@@ -25,8 +26,8 @@ up: ## PostgreSQL, Redis and Kafka as servers on this machine, data in .local; p
 down: ## stop what `make up` started; data in .local stays
 	@infra/deploy/servers down
 
-test: install browser kcat ## all tests, on real engines and a real browser
-	$(BIN)/python -m pytest
+test: install browser kcat ## all tests, on real engines and a real browser; in TEST_PROCESSES processes, each on a thread of torch's
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 soak: install ## the fault tests at full size, for an hour or more; prints the table of what was killed and what was found
 	DIFFERLINE_TEST_SOAK=on $(BIN)/python -m pytest tests/e2e/faults

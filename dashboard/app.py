@@ -11,7 +11,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.navigation.page import Page
 
-from dashboard import access
+from dashboard import access, wanted
 from dashboard.access import Person, Right
 from dashboard.sources import sources
 from dashboard.views import alerts, curate, drift, health, line, models, people, search
@@ -49,7 +49,7 @@ def main() -> None:
     try:
         who = access.person()
     except AccessDeniedError:
-        _instead(_sign_in)
+        _instead(_sign_in, remembered=True)
     except DatabaseAwayError:
         _instead(_away)
     else:
@@ -64,13 +64,29 @@ def _pages(who: Person) -> None:
     for entry in _ENTRIES:
         if who.may(entry.right):
             pages[entry.name] = _page(entry, partial(entry.draw, pages))
-    st.navigation(list(pages.values()), position="top").run()
+    page = st.navigation(list(pages.values()), position="top")
+    if sources().settings.oidc_metadata_url is not None:
+        _go_where_they_wanted(page, pages)
+    page.run()
     _signed_in_as(who)
 
 
-def _instead(draw: Callable[[], None]) -> None:
+def _go_where_they_wanted(page: Page, pages: dict[str, Page]) -> None:
+    """Open the page whose address brought them here before they signed in, if the provider has sent them to the first one."""
+    if "signed_in_before" in st.session_state:
+        return
+    st.session_state["signed_in_before"] = True
+    before = wanted.take()
+    if before is not None and before.page in pages and page == pages[_ENTRIES[0].name] and not st.query_params:
+        st.switch_page(pages[before.page], query_params=before.parameters)
+
+
+def _instead(draw: Callable[[], None], *, remembered: bool = False) -> None:
     """Draw this whatever the address asks for, and leave the address as it is: it counts again later."""
-    st.navigation([_page(entry, draw) for entry in _ENTRIES], position="hidden").run()
+    page = st.navigation([_page(entry, draw) for entry in _ENTRIES], position="hidden")
+    if remembered:
+        wanted.remember(page.url_path or _ENTRIES[0].name)
+    page.run()
 
 
 def _page(entry: _Entry, draw: Callable[[], None]) -> Page:

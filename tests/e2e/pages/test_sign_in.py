@@ -47,6 +47,19 @@ def sign_in(page: Page, url: str, name: str) -> None:
     page.get_by_role("button", name="Authorize").click()
 
 
+def test_a_shared_link_is_still_followed_after_the_sign_in(
+    database: sa.Engine, settings: Settings, sso: Provider, plant: str, page: Page
+) -> None:
+    alert_id = defect(database, settings, "press 1", "frame-1")
+    sso.says("paul", "differline-viewer")
+    sign_in(page, f"{plant}/alerts?alert={alert_id}", "paul")
+    expect(page.get_by_text(f"Alert {alert_id}")).to_be_visible()
+    expect(page).to_have_url(f"{plant}/alerts?alert={alert_id}")
+    page.goto(plant)  # and once only
+    expect(page.get_by_text("press 1", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile(rf"^{plant}/?$"))
+
+
 def alert_state(database: sa.Engine, alert_id: int) -> tuple[str, list[str]]:
     with database.connect() as connection:
         state = connection.execute(sa.select(alerts.c.state).where(alerts.c.id == alert_id)).scalar_one()
