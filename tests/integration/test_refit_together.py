@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import torch
 from typer.testing import CliRunner
 
-import trainer.life.commands
+import trainer.life.commands.refit
 import trainer.life.refit
 from infra.errors import RefitError, TrainingSetError
 from infra.settings import Settings
@@ -56,7 +56,7 @@ def command(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Any:
     def here(_: str | None = None) -> Iterator[Workshop]:
         yield workshop
 
-    monkeypatch.setattr(trainer.life.commands, "_workshop", here)
+    monkeypatch.setattr(trainer.life.commands.refit, "open_workshop", here)
 
     def run(*arguments: str) -> str:
         done = CliRunner().invoke(trainer.life.commands.refit_app, arguments)
