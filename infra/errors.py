@@ -16,11 +16,13 @@ DifferlineError
 ├── StaleEpochError         another worker took the partition: roll back, write nothing
 ├── PositionLostError       the bus ends before the stored position: stop, a person must look
 ├── PositionRefusedError    a kept position would jump over frames that wait: nothing was changed
+├── OutputError             an output cannot be forgotten, or a message not be sent to it again; nothing was changed
 ├── DeadLetterLimitError    more dead letters in a minute than the limit: stop, the frames stay on the bus
 └── TransientError          away for now: back off, pause, lose nothing
     ├── DatabaseAwayError
     ├── BusAwayError
     ├── ArchiveAwayError
+    ├── PeerAwayError       the peer of an output: a webhook, a machine
     └── BusFullError        the stream is at its bound: the producer waits
 """
 
@@ -119,6 +121,10 @@ class PositionRefusedError(DifferlineError):
     """A kept position would jump over frames that wait, and nobody has said that they may be left out."""
 
 
+class OutputError(DifferlineError):
+    """An output is not forgotten, or a message not sent to it again: what is asked for does not go with how it stands."""
+
+
 class DeadLetterLimitError(DifferlineError):
     """More frames in a minute cannot be judged than the limit allows: more likely a bad release than bad frames."""
 
@@ -137,6 +143,10 @@ class BusAwayError(TransientError):
 
 class ArchiveAwayError(TransientError):
     """The archive of pictures does not answer."""
+
+
+class PeerAwayError(TransientError):
+    """The peer of an output does not take verdicts now; its text has no credentials."""
 
 
 class BusFullError(TransientError):

@@ -189,14 +189,24 @@ RELAY_PUBLISHED = Metric(
     Service.RELAY,
     Kind.COUNTER,
     "messages",
-    "Verdicts and dead letters that Kafka acknowledged; one that was sent twice counts twice.",
+    "Verdicts and dead letters that the peer of an output acknowledged; one that was sent twice counts twice.",
+    ("sink",),
+)
+RELAY_REFUSED = Metric(
+    "differline_relay_refused_messages_total",
+    Service.RELAY,
+    Kind.COUNTER,
+    "messages",
+    "Messages that the peer refused for ever; they are on record, `differline outputs` shows them and sends them again.",
+    ("sink",),
 )
 RELAY_WAITING = Metric(
     "differline_relay_waiting_messages",
     Service.RELAY,
     Kind.GAUGE,
     "messages",
-    "Rows of the outbox that were not published yet, looked up twice a minute by the relay that has the turn.",
+    "Rows of the outbox that an output was not sent yet, looked up twice a minute by the relay that has its turn.",
+    ("sink",),
 )
 RELAY_OLDEST = Metric(
     "differline_relay_oldest_seconds",
@@ -204,6 +214,31 @@ RELAY_OLDEST = Metric(
     Kind.GAUGE,
     "seconds",
     "Age of the oldest of them, looked up as often.",
+    ("sink",),
+)
+RELAY_AWAY = Metric(
+    "differline_relay_sink_away",
+    Service.RELAY,
+    Kind.GAUGE,
+    "0 or 1",
+    "1 while the peer of an output, or the database before it, takes nothing and is tried again.",
+    ("sink",),
+)
+RELAY_LATE = Metric(
+    "differline_relay_late_verdicts_total",
+    Service.RELAY,
+    Kind.COUNTER,
+    "verdicts",
+    "Verdicts that the peer of an output had later than `DIFFERLINE_VERDICT_DEADLINE_S` after the bus had the frame.",
+    ("sink", "camera"),
+)
+RELAY_IN_TIME = Metric(
+    "differline_relay_verdicts_in_time",
+    Service.RELAY,
+    Kind.GAUGE,
+    "0 or 1",
+    "1 while the verdicts of every camera that sends frames reach the output in time; 0: the output says NO_VERDICT for some.",
+    ("sink",),
 )
 
 METRICS: tuple[Metric, ...] = (
@@ -224,8 +259,12 @@ METRICS: tuple[Metric, ...] = (
     SCORER_AWAY,
     SCORER_DRIFT,
     RELAY_PUBLISHED,
+    RELAY_REFUSED,
     RELAY_WAITING,
     RELAY_OLDEST,
+    RELAY_AWAY,
+    RELAY_LATE,
+    RELAY_IN_TIME,
 )
 
 

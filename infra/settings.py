@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     bus: Literal["redis", "kafka"] = Field("redis", description="which frames bus: Redis Streams or Apache Kafka")
     frames_topic: str = Field("frames", description="topic of the frame messages")
     verdicts_topic: str = Field("verdicts", description="topic of the verdicts, on Kafka")
+    standing_topic: str = Field("standing", description="topic of the heartbeat and the cameras' standing, on Kafka")
     partitions: int = Field(4, ge=1, le=1024, description="partitions of the frames topic; a camera stays in one")
     bus_max_frames: int = Field(
         256, ge=1, description="frames that may wait in one partition before the producer must wait"
@@ -84,8 +85,47 @@ class Settings(BaseSettings):
     )
     outbox: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="whether verdicts and dead letters are put aside for `differline relay`; `auto`: with Kafka, "
-        "so that one machine collects no rows that nobody reads",
+        description="whether verdicts and dead letters are put aside for `differline relay`; `auto`: where an output is set, "
+        "so that one machine collects no rows that nobody reads. Scorers must know it",
+    )
+    verdict_deadline_s: float = Field(
+        30.0,
+        gt=0,
+        description="a verdict that reaches an output later, counted from the bus's receipt of the frame, is late: the output "
+        "says NO_VERDICT for its camera, in seconds; set it to what your reject gate allows",
+    )
+    standing_every_s: float = Field(
+        10.0,
+        ge=1,
+        description="Kafka and the webhook are told so often, beside every change, that the relay lives, in seconds; whoever "
+        "hears nothing for three times as long takes every camera for NO_VERDICT",
+    )
+    outputs_refused: int = Field(
+        60,
+        ge=1,
+        description="when the peer of an output refuses more messages in a minute, or so many in a row, they are not put on "
+        "record but wait: its address is wrong, more likely than all of them",
+    )
+    outputs_keep_days: float = Field(
+        7.0,
+        gt=0,
+        description="an output that no relay has worked for so long, while one worked for others, is forgotten with what "
+        "waits for it, in days",
+    )
+    webhook_url: SecretStr | None = Field(
+        None,
+        description="where verdicts are posted, as `https://…`; unset: nowhere. Shown nowhere, it may have credentials",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="signs what is posted: `whsec_` and 24 to 64 random bytes in base64; two of them, separated by a blank, "
+        "while keys change",
+    )
+    webhook_timeout_s: float = Field(
+        10.0, gt=0, le=60, description="how long the webhook may take to answer, in seconds"
+    )
+    webhook_cafile: Path | None = Field(
+        None, description="certificates that sign the webhook's, PEM; unset: the system's"
     )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(
@@ -266,6 +306,11 @@ class Settings(BaseSettings):
         zone_named(name)
         return name
 
+    @field_validator("webhook_url", "webhook_secret")
+    @classmethod
+    def _blank_is_unset(cls, secret: SecretStr | None) -> SecretStr | None:
+        return None if secret is None or not secret.get_secret_value().strip() else secret
+
     @field_validator("shifts")
     @classmethod
     def _shifts_of_a_day(cls, text: str) -> str:
@@ -275,7 +320,13 @@ class Settings(BaseSettings):
     @property
     def fills_outbox(self) -> bool:
         """Whether scorers put verdicts and dead letters aside for the relay."""
-        return self.outbox == "on" or (self.outbox == "auto" and self.bus == "kafka")
+        return self.outbox == "on" or (self.outbox == "auto" and bool(self.outputs))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs that are on; `infra.outputs.connect` opens them."""
+        on = {"kafka": self.bus == "kafka", "webhook": self.webhook_url is not None}
+        return tuple(name for name, is_on in on.items() if is_on)
 
     @property
     def largest_body(self) -> int:

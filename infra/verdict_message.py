@@ -33,19 +33,25 @@ def verdict_schema() -> dict[str, Any]:
 
 def verdict_message(published: PublishedVerdict, topic: str) -> Message:
     """Put the message together; the same verdict gives the same bytes."""
-    verdict = published.verdict
-    headers = {
-        "ce_specversion": SPEC_VERSION,
-        "ce_type": VERDICT_TYPE,
-        "ce_id": published.result_id,
-        "ce_source": "/cameras/" + quote(verdict.camera, safe=""),
-        "ce_subject": verdict.frame_id,
-        "ce_time": _text(verdict.committed_at),
-        "ce_dataschema": SCHEMA_ID,
-        "content-type": "application/json",
-    }
+    headers = {f"ce_{name}": text for name, text in verdict_attributes(published).items()}
+    headers["content-type"] = "application/json"
     body = json.dumps(verdict_json(published), ensure_ascii=False, allow_nan=False).encode()
-    return Message(topic, verdict.camera.encode(), tuple((name, text.encode()) for name, text in headers.items()), body)
+    key = published.verdict.camera.encode()
+    return Message(topic, key, tuple((name, text.encode()) for name, text in headers.items()), body)
+
+
+def verdict_attributes(published: PublishedVerdict) -> dict[str, str]:
+    """Return the attributes of the CloudEvent, without those of its encoding."""
+    verdict = published.verdict
+    return {
+        "specversion": SPEC_VERSION,
+        "type": VERDICT_TYPE,
+        "id": published.result_id,
+        "source": "/cameras/" + quote(verdict.camera, safe=""),
+        "subject": verdict.frame_id,
+        "time": rfc3339(verdict.committed_at),
+        "dataschema": SCHEMA_ID,
+    }
 
 
 def verdict_json(published: PublishedVerdict) -> dict[str, object]:
@@ -59,10 +65,10 @@ def verdict_json(published: PublishedVerdict) -> dict[str, object]:
         "jobId": verdict.job_id,
         "recipeId": None if version is None else f"{verdict.product}/{version}",
         "isSimulated": verdict.simulated is not None,
-        "creationTime": _text(verdict.committed_at),
+        "creationTime": rfc3339(verdict.committed_at),
         "processingTimes": {
-            "startTime": _text(verdict.received_at),
-            "endTime": _text(verdict.committed_at),
+            "startTime": rfc3339(verdict.received_at),
+            "endTime": rfc3339(verdict.committed_at),
             "processingDuration": _duration(published),
         },
         "state": verdict.state.value,
@@ -78,14 +84,15 @@ def verdict_json(published: PublishedVerdict) -> dict[str, object]:
         "pValue": _finite(verdict.p_value),
         "threshold": _finite(verdict.threshold),
         "views": verdict.views,
-        "capturedTime": _text(verdict.captured_at),
-        "receivedTime": _text(verdict.received_at),
-        "scoredTime": None if verdict.scored_at is None else _text(verdict.scored_at),
+        "capturedTime": rfc3339(verdict.captured_at),
+        "receivedTime": rfc3339(verdict.received_at),
+        "scoredTime": None if verdict.scored_at is None else rfc3339(verdict.scored_at),
         "archiveRef": verdict.archive_ref,
     }
 
 
-def _text(at: datetime) -> str:
+def rfc3339(at: datetime) -> str:
+    """Return a time as text, in UTC and to the microsecond."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

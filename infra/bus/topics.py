@@ -33,12 +33,13 @@ class TopicPlan:
 
 
 def planned_topics(settings: Settings) -> list[TopicPlan]:
-    """Return the topics of a line: frames, their dead letters with the original message, and verdicts."""
+    """Return the topics of a line: frames, their dead letters with the original message, verdicts and the standing."""
     frame = str(largest_message(settings))
     return [
         _plan(settings, settings.frames_topic, frame),
         _plan(settings, settings.frames_topic + DEAD_LETTERS_SUFFIX, frame),
         _plan(settings, settings.verdicts_topic, str(_VERDICT_BYTES)),
+        _plan(settings, settings.standing_topic, str(_VERDICT_BYTES)),
     ]
 
 

@@ -17,6 +17,10 @@ class Refused(Exception):  # noqa: N818 - an answer of the peer that is put on r
     """The peer will not take this message, however often it is sent; its text says why, in one line without credentials."""
 
 
+class NotTried(TransientError):  # noqa: N818 - an answer, as the one above
+    """There was no time left to try this message; nothing is known to be wrong, so it goes with the next ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class CameraStanding:
     """Whether the verdicts of a camera arrive in time.
@@ -73,14 +77,14 @@ class Sink(Protocol):
 
         Returns:
             For each row None once the peer has acknowledged it, `Refused` when it never will, and a `TransientError` when it is
-            not known to have arrived; it may have.
+            not known to have arrived; it may have. `NotTried`, one of these, lets it go with the next wave, without a pause.
         """
 
     def beat(self, standing: Standing) -> None:
         """Tell the peer that we live and whether verdicts are fresh.
 
-        Called about once a second, by another thread than `deliver` and while that may run; it returns within a second or so and
-        never raises for an absent peer.
+        Called about once a second, by another thread than `deliver` and while that may run; it returns within a second or so
+        and never raises for an absent peer.
         """
 
     def close(self) -> None:

@@ -109,6 +109,11 @@ def position_subject(topic: str, partition: int) -> str:
     return f"position {topic}/{partition}"
 
 
+def output_subject(sink: str) -> str:
+    """Return how an output is named in the log."""
+    return f"output {sink}"
+
+
 def letter_subject(place: str) -> str:
     """Return how a dead letter is named in the log, by TOPIC/PARTITION/OFFSET."""
     return f"dead letter {place}"

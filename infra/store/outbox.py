@@ -1,7 +1,7 @@
-"""The outbox: references to verdicts and dead letters that the relay still has to publish.
+"""The outbox: references to verdicts and dead letters that the relay still has to deliver.
 
-They come with the transaction of the results and go once the broker has acknowledged the message, so nothing is lost while the
-broker is away or the relay is killed; what was acknowledged and not yet taken out is published again.
+They come with the transaction of the results and go once every output has passed them (infra/store/output_cursors.py), so
+nothing is lost while a peer is away or the relay is killed; what was acknowledged and not yet passed is delivered again.
 
 Transactions do not become visible in the order of their ids or of the rows' ids. So only rows of transactions older than every
 one that still runs are read: no row can appear before them any more, and (txid, id) is the order of each camera, for two
@@ -9,23 +9,20 @@ writers of a camera's partition have a claim of it between them. A writing trans
 PostgreSQL server holds the relay up, and loses nothing.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from infra.store.connect import database_errors, transaction
-from infra.store.tables import dead_letters, models, outbox, verdicts
+from infra.store.connect import transaction
+from infra.store.tables import dead_letters, models, outbox, output_cursors, verdicts
 from infra.store.verdicts import Verdict, verdict_columns, verdict_from_row
 
-_TURN_LOCK = 5_704_130_002  # any number that nothing else in the database locks
-# A machine that vanished is noticed in half a minute, and its turn is free; over a Unix socket this does nothing.
-_KEEPALIVE = "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
-_SETTLED = sa.literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", sa.BigInteger)
+SETTLED = sa.literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", sa.BigInteger)
+"""All transactions with a lower number have ended."""
 
 
 class OutboxKind(StrEnum):
@@ -63,9 +60,8 @@ class DeadLetter:
     body_ref: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxKey:
-    """Where a row stands in the outbox."""
+class OutboxKey(NamedTuple):
+    """Where a row stands in the outbox; keys compare as the rows follow each other."""
 
     txid: int
     id: int
@@ -73,10 +69,17 @@ class OutboxKey:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One message to be published; its content is None where the result it refers to is no longer kept."""
+    """One message to be delivered.
+
+    Attributes:
+        key: Where it stands.
+        content: What it is about; None where the result it refers to is no longer kept.
+        age_s: How long before it was read the bus had received the frame, in seconds, by the database's clock.
+    """
 
     key: OutboxKey
     content: PublishedVerdict | DeadLetter | None
+    age_s: float = 0.0
 
     @property
     def camera(self) -> str:
@@ -91,7 +94,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits in the outbox.
+    """What waits in the outbox, for one output or for any.
 
     Attributes:
         rows: How many.
@@ -102,62 +105,16 @@ class Backlog:
     oldest_at: datetime | None
 
 
-class OutboxTurn:
-    """The right to publish, which one relay has at a time; it lasts as long as its connection."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-
-    def take(self, limit: int) -> list[OutboxRow]:
-        """Return the next rows in order; they stay until they are removed.
-
-        Raises:
-            DatabaseAwayError: PostgreSQL does not answer; the turn is over.
-        """
-        with database_errors(), self._connection.begin():
-            return [_row(row) for row in self._connection.execute(page_query(limit)).mappings()]
-
-    def remove(self, keys: Collection[OutboxKey]) -> None:
-        """Take rows out whose messages the broker has acknowledged.
-
-        Raises:
-            DatabaseAwayError: PostgreSQL does not answer; the turn is over, and they may be published again.
-        """
-        if not keys:
-            return
-        wanted = sa.tuple_(outbox.c.txid, outbox.c.id).in_([(key.txid, key.id) for key in keys])
-        with database_errors(), self._connection.begin():
-            self._connection.execute(sa.delete(outbox).where(wanted))
-
-
-@contextmanager
-def outbox_turn(engine: sa.Engine) -> Iterator[OutboxTurn | None]:
-    """Ask for the turn; None where another relay has it. It ends with the block, or with this process.
-
-    Raises:
-        DatabaseAwayError: PostgreSQL does not answer.
-    """
-    with database_errors():
-        connection = engine.connect()
-    try:
-        with database_errors():
-            connection.detach()  # closing it then ends the session and with it the lock, whatever state it is in
-            with connection.begin():
-                connection.exec_driver_sql(_KEEPALIVE)
-                mine = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_TURN_LOCK)))
-        yield OutboxTurn(connection) if mine else None
-    finally:
-        with database_errors():
-            connection.close()
-
-
 def backlog(engine: sa.Engine) -> Backlog:
-    """Return what waits in the outbox, rows of running transactions left out.
+    """Return what waits for any output, rows of running transactions left out; before the first relay ran, all of it.
 
     Raises:
         DatabaseAwayError: PostgreSQL does not answer.
     """
-    query = sa.select(sa.func.count(), sa.func.min(outbox.c.created_at)).select_from(outbox)
+    row, cursor = outbox.c, output_cursors.c
+    wanted = sa.exists().where(cursor.kind == row.kind, sa.tuple_(cursor.txid, cursor.id) < sa.tuple_(row.txid, row.id))
+    nobody = ~sa.exists(sa.select(output_cursors))
+    query = sa.select(sa.func.count(), sa.func.min(row.created_at)).where(sa.or_(nobody, wanted))
     with transaction(engine) as connection:
         rows, oldest_at = connection.execute(query).one()
     return Backlog(rows, None if oldest_at is None else oldest_at.astimezone(UTC))
@@ -166,15 +123,18 @@ def backlog(engine: sa.Engine) -> Backlog:
 _VERDICT_EXTRAS = ("result_id", "run", "sequence", "decode_ms", "score_ms")
 
 
-def page_query(limit: int) -> sa.Select[*tuple[Any, ...]]:
-    """One page by primary key, then one result by its key for each row of it."""
-    page = (
-        sa.select(outbox)
-        .where(outbox.c.txid < _SETTLED)
-        .order_by(outbox.c.txid, outbox.c.id)
-        .limit(limit)
-        .subquery("page")
-    )
+def page_query(kind: OutboxKind, after: OutboxKey, limit: int) -> sa.Select[*tuple[Any, ...]]:
+    """The next rows of a kind behind a key, by primary key; then one result by its key for each of them."""
+    row = outbox.c
+    # Written out, so that the planner sees that the index of the dead letters fits.
+    of_kind: sa.ColumnElement[bool] = sa.literal_column(f"outbox.kind = '{kind}'")
+    behind = sa.tuple_(row.txid, row.id) > sa.tuple_(sa.literal(after.txid), sa.literal(after.id))
+    page = sa.select(outbox).where(of_kind, behind, row.txid < SETTLED).order_by(row.txid, row.id).limit(limit)
+    return with_results(page.subquery("page"))
+
+
+def with_results(page: sa.Subquery) -> sa.Select[*tuple[Any, ...]]:
+    """Rows with `txid`, `id`, `kind`, `received_at`, `camera` and `frame_id`, and the result of each, for `row_from`."""
 
     def refers(table: sa.Table, kind: OutboxKind) -> sa.ColumnElement[bool]:
         of_its_camera = sa.or_(table.c.camera == page.c.camera, page.c.camera.is_(None))  # NULL: before revision 0004
@@ -186,10 +146,12 @@ def page_query(limit: int) -> sa.Select[*tuple[Any, ...]]:
         .outerjoin(models, models.c.id == verdicts.c.model_id)
         .outerjoin(dead_letters, refers(dead_letters, OutboxKind.DEAD_LETTER))
     )
+    age = sa.extract("epoch", sa.func.clock_timestamp() - page.c.received_at)
     return (
         sa.select(
             page.c.txid.label("page_txid"),
             page.c.id.label("page_id"),
+            sa.cast(age, sa.Double).label("page_age_s"),
             *verdict_columns(),
             *(verdicts.c[name] for name in _VERDICT_EXTRAS),
             *(dead_letters.c[name].label(f"dead_{name}") for name in DeadLetter.__dataclass_fields__),
@@ -199,11 +161,13 @@ def page_query(limit: int) -> sa.Select[*tuple[Any, ...]]:
     )
 
 
-def _row(row: Mapping[Any, Any]) -> OutboxRow:
-    key = OutboxKey(row["page_txid"], row["page_id"])
+def row_from(row: Mapping[Any, Any]) -> OutboxRow:
+    """Return a row of `with_results`."""
+    key, age_s = OutboxKey(row["page_txid"], row["page_id"]), row["page_age_s"]
     if row["result_id"] is not None:
         extras = {name: row[name] for name in _VERDICT_EXTRAS}
-        return OutboxRow(key, PublishedVerdict(verdict_from_row(row), **extras))
+        return OutboxRow(key, PublishedVerdict(verdict_from_row(row), **extras), age_s)
     if row["dead_topic"] is not None:
-        return OutboxRow(key, DeadLetter(**{name: row[f"dead_{name}"] for name in DeadLetter.__dataclass_fields__}))
-    return OutboxRow(key, None)
+        letter = DeadLetter(**{name: row[f"dead_{name}"] for name in DeadLetter.__dataclass_fields__})
+        return OutboxRow(key, letter, age_s)
+    return OutboxRow(key, None, age_s)

@@ -508,6 +508,48 @@ outbox = sa.Table(  # what the relay still has to publish; see infra/store/outbo
     _time("created_at", default="clock_timestamp()"),
     sa.PrimaryKeyConstraint("txid", "id"),
     sa.CheckConstraint("kind IN ('verdict', 'dead_letter')", name="outbox_kind"),
+    sa.Index("outbox_dead_letters", "txid", "id", postgresql_where=sa.text("kind = 'dead_letter'")),
+)
+
+output_cursors = sa.Table(  # up to where each output has passed the outbox; see infra/store/output_cursors.py
+    "output_cursors",
+    metadata,
+    sa.Column("sink", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("txid", sa.BigInteger, nullable=False),  # of the last row that was passed, as the next one
+    sa.Column("id", sa.BigInteger, nullable=False, autoincrement=False),
+    sa.Column("refused_in_a_row", sa.Integer, nullable=False, server_default="0"),  # with nothing taken in between
+    _time("begun_at", default="clock_timestamp()"),
+    _time("moved_at", nullable=True),
+    _time("turn_at", default="clock_timestamp()"),  # when a relay last had the turn
+    sa.PrimaryKeyConstraint("sink", "kind"),
+    sa.CheckConstraint("kind IN ('verdict', 'dead_letter')", name="output_cursors_kind"),
+)
+
+output_refusals = sa.Table(  # what a peer will never take; see infra/store/output_refusals.py
+    "output_refusals",
+    metadata,
+    sa.Column("number", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("sink", sa.Text, nullable=False),
+    sa.Column("txid", sa.BigInteger, nullable=False),  # of the row of the outbox, as the next five
+    sa.Column("id", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    _time("received_at"),
+    sa.Column("camera", sa.Text),
+    sa.Column("frame_id", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _time("refused_at", default="clock_timestamp()"),
+    _time("again_at", nullable=True),  # when somebody wanted it sent again; NULL: nobody, or it was refused again
+    _time("delivered_at", nullable=True),
+    sa.UniqueConstraint("sink", "txid", "id", name="output_refusals_row"),
+    sa.CheckConstraint("kind IN ('verdict', 'dead_letter')", name="output_refusals_kind"),
+    sa.Index("output_refusals_newest", "sink", "refused_at"),
+    sa.Index(
+        "output_refusals_again",
+        "sink",
+        "number",
+        postgresql_where=sa.text("again_at IS NOT NULL AND delivered_at IS NULL"),
+    ),
 )
 
 camera_runs = sa.Table(

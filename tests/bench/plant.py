@@ -23,13 +23,13 @@ from threading import Barrier
 
 import sqlalchemy as sa
 
-from infra.archive import open_archive
 from infra.bus import Message, Partition
 from infra.bus.kafka import KafkaBusConsumer, KafkaPublisher
 from infra.bus.topics import create_topics
 from infra.clock import utc_now
 from infra.frames import new_id
-from infra.outbox_relay import Relay, Topics
+from infra.outputs.connect import open_sinks
+from infra.outputs.relay import Relay
 from infra.settings import Settings
 from infra.store.connect import open_database
 from infra.store.models import register_in_force
@@ -108,14 +108,9 @@ def relaying(settings: Settings, database: sa.Engine, model_id: int, size: Size)
 
 def publish_all(settings: Settings, database: sa.Engine, messages: int) -> float:
     """Let a relay empty the outbox; messages a second."""
-    with contextlib.closing(KafkaPublisher(settings)) as publisher:
-        relay = Relay(
-            database=database,
-            publisher=publisher,
-            archive=open_archive(settings.archive_location),
-            topics=Topics(settings.verdicts_topic, settings.frames_topic + ".dlt", settings.largest_body),
-            log=get_logger("relay"),
-        )
+    (sink,) = open_sinks(settings)
+    with contextlib.closing(sink):
+        relay = Relay(database, [sink], get_logger("relay"))
         started = time.perf_counter()
         published = relay.run(until_idle_s=0)
         seconds = time.perf_counter() - started

@@ -14,12 +14,13 @@ import jsonschema
 import pytest
 import sqlalchemy as sa
 
-from infra.archive import open_archive
 from infra.bus import Record
-from infra.bus.kafka import KafkaBusConsumer, KafkaPublisher
+from infra.bus.kafka import KafkaBusConsumer
 from infra.bus.topics import DEAD_LETTERS_SUFFIX
 from infra.engines import Engines
-from infra.outbox_relay import Relay, Topics
+from infra.outputs.connect import open_sinks
+from infra.outputs.relay import Relay
+from infra.outputs.sink import Sink
 from infra.settings import Settings
 from infra.store.outbox import backlog
 from infra.store.positions import Claim, claim
@@ -113,13 +114,12 @@ def relaying(database: sa.Engine) -> Iterator[Callable[[Settings], None]]:
     """Runs relays in the background, each like `differline relay`, until the test ends."""
     stop = threading.Event()
     threads: list[threading.Thread] = []
-    publishers: list[KafkaPublisher] = []
+    sinks: list[Sink] = []
 
     def start(settings: Settings) -> None:
-        publishers.append(KafkaPublisher(settings))
-        topics = Topics(settings.verdicts_topic, settings.frames_topic + DEAD_LETTERS_SUFFIX, settings.largest_body)
-        archive = open_archive(settings.archive_location)
-        relay = Relay(database, publishers[-1], archive, topics, get_logger("relay"), stop=stop)
+        opened = open_sinks(settings)
+        sinks.extend(opened)
+        relay = Relay(database, opened, get_logger("relay"), stop=stop)
         threads.append(threading.Thread(target=relay.run))
         threads[-1].start()
 
@@ -128,8 +128,8 @@ def relaying(database: sa.Engine) -> Iterator[Callable[[Settings], None]]:
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
-    for publisher in publishers:
-        publisher.close()
+    for sink in sinks:
+        sink.close()
 
 
 def test_a_killed_broker_loses_no_verdict_and_keeps_each_cameras_order(

@@ -16,7 +16,8 @@ from infra.store.curation_queue import CurationCounts, curation_counts, frames_a
 from infra.store.drift import drift_rows
 from infra.store.gaps import Gap, untold_gaps
 from infra.store.ledger import Accounted, count
-from infra.store.outbox import DeadLetter, PublishedVerdict, outbox_turn
+from infra.store.outbox import DeadLetter, OutboxKey, OutboxKind, PublishedVerdict
+from infra.store.output_cursors import output_turn
 from infra.store.positions import claim
 from infra.store.results import write_batch
 from infra.store.rolling import roll, waiting
@@ -93,9 +94,10 @@ def keys_of(database: sa.Engine, table: str) -> set[str]:
 
 def messages(database: sa.Engine) -> list[tuple[str, str]]:
     """Camera and frame of what the relay would publish, in its order."""
-    with outbox_turn(database) as turn:
+    with output_turn(database, "test") as turn:
         assert turn is not None
-        rows = turn.take(100)
+        rows = [row for kind in OutboxKind for row in turn.take(kind, OutboxKey(0, 0), 100)]
+    rows.sort(key=lambda row: row.key)
     found = []
     for row in rows:
         match row.content:

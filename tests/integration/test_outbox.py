@@ -18,9 +18,11 @@ from infra.archive import Archive, open_archive
 from infra.bus import Message
 from infra.dead_letters import pack_original
 from infra.errors import BusAwayError, StaleEpochError, TransientError
-from infra.outbox_relay import Relay, Topics
+from infra.outputs.kafka import KafkaSink, Topics
+from infra.outputs.relay import Relay
 from infra.store.models import register_in_force
-from infra.store.outbox import OutboxRow, backlog, outbox_turn
+from infra.store.outbox import OutboxKey, OutboxKind, OutboxRow, backlog
+from infra.store.output_cursors import output_turn
 from infra.store.positions import claim
 from infra.store.results import DeadLetterRow, VerdictRow, write_batch
 from infra.verdict_message import verdict_schema
@@ -86,7 +88,7 @@ NewRelay = Callable[..., Relay]
 @pytest.fixture
 def new_relay(database: sa.Engine, archive: Archive, broker: Broker) -> NewRelay:
     def make() -> Relay:
-        return Relay(database, broker, archive, TOPICS, structlog.get_logger())
+        return Relay(database, [KafkaSink(broker, Broker(), archive, TOPICS, every_s=60)], structlog.get_logger())
 
     return make
 
@@ -294,9 +296,9 @@ def test_what_was_sent_and_not_taken_out_is_sent_again_the_same(
 def taken(database: sa.Engine, expect: int) -> list[OutboxRow]:
     """What can be read; any other writing transaction of the server may hold it up for a moment."""
     deadline = time.monotonic() + 20
-    with outbox_turn(database) as turn:
+    with output_turn(database, "test") as turn:
         assert turn is not None
-        while len(rows := turn.take(100)) < expect and time.monotonic() < deadline:
+        while len(rows := turn.take(OutboxKind.VERDICT, OutboxKey(0, 0), 100)) < expect and time.monotonic() < deadline:
             time.sleep(0.05)
     assert len(rows) == expect
     return rows
@@ -376,10 +378,11 @@ def test_writers_at_the_same_time_and_a_relay_beside_them_lose_nothing(
 
 def test_one_relay_has_the_turn_and_another_gets_it_when_it_ends(database: sa.Engine) -> None:
     with ExitStack() as first:
-        assert first.enter_context(outbox_turn(database)) is not None
-        with outbox_turn(database) as second:
+        assert first.enter_context(output_turn(database, "kafka")) is not None
+        with output_turn(database, "kafka") as second, output_turn(database, "webhook") as another:
             assert second is None
-    with outbox_turn(database) as second:
+            assert another is not None
+    with output_turn(database, "kafka") as second:
         assert second is not None
 
 
@@ -387,7 +390,7 @@ def test_a_second_relay_stands_by_and_goes_on_where_the_first_ended(
     database: sa.Engine, write: Write, new_relay: NewRelay, broker: Broker
 ) -> None:
     second = new_relay()
-    with outbox_turn(database) as turn:
+    with output_turn(database, "kafka") as turn:
         assert turn is not None
         publishing = threading.Thread(target=second.run)
         publishing.start()

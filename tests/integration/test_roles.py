@@ -13,7 +13,7 @@ import structlog
 
 from infra.clock import utc_now
 from infra.engines import Engines
-from infra.errors import EngineError
+from infra.errors import EngineError, OutputError
 from infra.refit_due import DueRule, look_due
 from infra.store import alerts as alert_store
 from infra.store import line as line_now
@@ -39,6 +39,7 @@ from infra.store.drift_history import DriftMinute, drift_buckets
 from infra.store.drift_standings import calibrations, drift_standings
 from infra.store.gaps import raise_gap_alert, untold_gaps
 from infra.store.ledger import Accounted, count, missing_frames, read_ledger
+from infra.store.line_pace import camera_paces
 from infra.store.model_requests import (
     QUICK,
     NewRequest,
@@ -53,7 +54,9 @@ from infra.store.model_requests import (
 )
 from infra.store.model_versions import histogram_of, newest_versions, products_of_models
 from infra.store.models import known_products, models_in_force, register_in_force
-from infra.store.outbox import backlog, outbox_turn
+from infra.store.outbox import OutboxKind, backlog
+from infra.store.output_cursors import forget, forget_idle, output_states, output_turn, prune, subscribe
+from infra.store.output_refusals import refusal_counts, refusals, send_again
 from infra.store.position_reset import reset_position
 from infra.store.positions import all_positions, claim, stored_positions
 from infra.store.promotions import promote, promotions_of, rollback, set_shadow
@@ -223,12 +226,33 @@ def look_for_drift(scorer: sa.Engine) -> None:
 def test_the_relay_publishes_and_takes_out(line: sa.Engine, user_of: UserOf) -> None:
     relay = user_of("relay")
     assert backlog(relay).rows == 3
-    with outbox_turn(relay) as turn:
+    subscribe(relay, {"kafka": frozenset(OutboxKind), "webhook": {OutboxKind.VERDICT}})
+    assert [each.camera for each in camera_paces(relay)] == ["cam"]
+    with output_turn(relay, "kafka") as turn:
         assert turn is not None
-        rows = turn.take(10)
-        assert all(row.content is not None for row in rows)
-        turn.remove([row.key for row in rows])
+        for kind, at in turn.cursors().items():
+            rows = turn.take(kind, at.key, 10)
+            assert all(row.content is not None for row in rows)
+            turn.advance(kind, rows[-1].key, 1, [(rows[-1], "no")])
+        turn.keep()
+        assert turn.refused_lately() == 2
+        assert send_again(relay, "kafka", None, who="somebody", reason="mended") == 2
+        for number, _ in turn.again():
+            turn.settle_again(number, None)
+    assert refusals(relay) == []
+    assert [each.waiting.rows for each in output_states(relay)] == [0, 2]
+    with pytest.raises(OutputError), output_turn(line, "webhook"):
+        forget(relay, "webhook", who="somebody", reason="gone")
+    assert forget_idle(relay, timedelta(days=1), "relay") == []
+    forget(relay, "webhook", who="somebody", reason="gone")
+    assert prune(relay) == 3
     assert backlog(line).rows == 0
+
+
+def test_the_dashboard_sees_how_outputs_stand_and_moves_none(user_of: UserOf) -> None:
+    dashboard = user_of("dashboard")
+    assert (output_states(dashboard), refusals(dashboard), refusal_counts(dashboard)) == ([], [], {})
+    assert backlog(dashboard).rows == 3
 
 
 def test_a_trainer_registers_a_model(line: sa.Engine, user_of: UserOf) -> None:
@@ -372,7 +396,7 @@ def test_no_service_can_delete(user_of: UserOf, service: str) -> None:
     user = user_of(service)
     deletable = {name for name in (*metadata.tables, "alembic_version") if not refused(user, f"DELETE FROM {name}")}
     # What waits to be sent, or to be counted, is no record of anything.
-    assert deletable == {"relay": {"outbox"}, "scorer": {"rollup_marks"}}.get(service, set())
+    assert deletable == {"relay": {"outbox", "output_cursors"}, "scorer": {"rollup_marks"}}.get(service, set())
     assert all(refused(user, f"TRUNCATE {name}") for name in (*metadata.tables, "alembic_version"))
 
 
@@ -441,7 +465,20 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
                 *(f"verdict_rollups.{name}" for name in ROLLED),
             },
         ),
-        ("relay", set()),
+        (
+            "relay",
+            {
+                "output_cursors.id",
+                "output_cursors.moved_at",
+                "output_cursors.refused_in_a_row",
+                "output_cursors.turn_at",
+                "output_cursors.txid",
+                "output_refusals.again_at",
+                "output_refusals.delivered_at",
+                "output_refusals.reason",
+                "output_refusals.refused_at",
+            },
+        ),
         (
             "trainer",
             {
@@ -506,7 +543,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
                 "verdicts",
             },
         ),
-        ("relay", set()),
+        ("relay", {"audit_log", "output_cursors", "output_refusals"}),
         ("trainer", {"audit_log", "decisions", "models", "promotions", "second_verdicts"}),
         ("dashboard", {"alert_actions", "audit_log", "decisions", "model_requests", "role_limits"}),
     ],
@@ -534,12 +571,14 @@ def test_each_service_adds_to_its_own_tables_only(
         ("dashboard", "INSERT INTO alert_actions (done_at) SELECT now() WHERE false"),
         *(
             (service, f"INSERT INTO audit_log ({column}) OVERRIDING SYSTEM VALUE SELECT NULL WHERE false")
-            for service in ("scorer", "trainer", "dashboard")
+            for service in ("scorer", "relay", "trainer", "dashboard")
             for column in ("id", "at", "previous", "hash")
         ),
         ("scorer", "SELECT who FROM audit_log"),
         ("trainer", "SELECT who FROM audit_log"),
-        ("relay", "SELECT id FROM audit_log"),
+        ("relay", "SELECT who FROM audit_log"),
+        ("relay", "INSERT INTO output_refusals (refused_at) SELECT now() WHERE false"),
+        ("scorer", "SELECT sink FROM output_cursors"),
         ("ingest", "SELECT id FROM audit_log"),
         ("trainer", "INSERT INTO models (registered_at) SELECT now() WHERE false"),
         ("ingest", "SELECT * FROM verdicts"),

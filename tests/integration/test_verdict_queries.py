@@ -10,7 +10,7 @@ from infra.engines import Engines
 from infra.store import line, rollups
 from infra.store import verdicts as store
 from infra.store.alerts import AlertFilter, AlertKey, list_alerts_query
-from infra.store.outbox import page_query
+from infra.store.outbox import OutboxKey, OutboxKind, page_query
 from infra.store.results import known_frames_query
 from infra.store.rolling import roll, waiting
 from infra.store.tables import AlertState, VerdictState, ensure_day_partitions, verdicts
@@ -103,7 +103,7 @@ def test_no_question_reads_through_the_verdicts_or_the_alerts(filled: sa.Engine)
         "by frame": store.verdict_query("cam-0", "frame-500", None),
         "by frame and time": store.verdict_query("cam-0", "frame-500", NOW - timedelta(seconds=800)),
         "known frames": known_frames_query(verdicts, [("cam-0", "frame-500"), *FOREIGN], NOW - timedelta(days=7)),
-        "to be published": page_query(20),
+        "to be published": page_query(OutboxKind.VERDICT, OutboxKey(0, 0), 20),
         "heatmap": store.heatmap_query("cam-0", "frame-500", NOW),
         "frames of the last minute": line.frames_since_query(NOW - timedelta(minutes=1)),
         "false alarms of the shift": line.false_alarms_query(NOW - timedelta(hours=8)),
@@ -133,7 +133,11 @@ def test_what_is_shown_is_all_that_is_read(filled: sa.Engine) -> None:
     assert sum(rows_read(node) for node in plan_nodes(filled, known) if "Index Name" in node) < 1.5
     with filled.connect() as connection:
         assert len(list(connection.execute(known))) == 1
-    page = [node for node in plan_nodes(filled, page_query(20)) if node.get("Relation Name", "").startswith("verdicts")]
+    page = [
+        node
+        for node in plan_nodes(filled, page_query(OutboxKind.VERDICT, OutboxKey(0, 0), 20))
+        if node.get("Relation Name", "").startswith("verdicts")
+    ]
     assert 0 < sum(map(rows_read, page)) < 1.5 * 20
     first = list_alerts_query(AlertFilter(AlertState.OPEN), None, 20)
     assert sum(rows_read(node) for node in plan_nodes(filled, first) if "Index Name" in node) <= 3 * 20
