@@ -23,7 +23,8 @@ DifferlineError
     ├── BusAwayError
     ├── ArchiveAwayError
     ├── PeerAwayError       the peer of an output: a webhook, a machine
-    └── BusFullError        the stream is at its bound: the producer waits
+    ├── BusFullError        the stream is at its bound: the producer waits
+    └── SpoolFullError      the disk spool of a camera is at its bound, or its disk is full
 """
 
 from enum import StrEnum
@@ -151,3 +152,7 @@ class PeerAwayError(TransientError):
 
 class BusFullError(TransientError):
     """The stream stands at its bound and nothing was scored in the time given."""
+
+
+class SpoolFullError(TransientError):
+    """The disk spool of a camera stands at its bound, or its disk is full; the frame was not accepted."""

@@ -15,7 +15,7 @@ from infra.store.connect import open_database
 from infra.store.ledger import CameraLedger, Ledger, read_ledger
 from infra.store.positions import stored_positions
 
-_WIDTH = 160
+_WIDTH = 200
 
 
 def current_ledger(settings: Settings, engines: Engines) -> Ledger:
@@ -43,8 +43,10 @@ def ledger_table(ledger: Ledger) -> str:
         "NO_VERDICT",
         "dead-lettered",
         "waiting",
+        "spooled",
         "missing",
         "duplicates",
+        "skipped",
         "",
     )
     table = Table(*columns, title="ledger", title_justify="left")
@@ -66,10 +68,12 @@ def _outcome(ledger: Ledger) -> str:
     if ledger.balanced:
         return "the ledger balances"
     missing = sum(camera.missing for camera in ledger.cameras)
+    if missing:
+        return f"THE LEDGER DOES NOT BALANCE, {missing} missing"
     waiting = sum(camera.waiting for camera in ledger.cameras)
-    return (
-        f"THE LEDGER DOES NOT BALANCE, {missing} missing" if missing else f"{waiting} wait on the bus, none is missing"
-    )
+    spooled = sum(camera.spooled for camera in ledger.cameras)
+    in_spools = f", {spooled} in spools" if spooled else ""
+    return f"{waiting} wait on the bus{in_spools}, none is missing"
 
 
 def _nothing_waits(connection: sa.Connection, consumer: Consumer, topic: str) -> bool:
@@ -92,8 +96,10 @@ def _cells(camera: CameraLedger) -> list[str]:
         _by_reason(camera.no_verdict),
         _by_reason(camera.dead_lettered),
         str(camera.waiting),
+        str(camera.spooled),
         str(camera.missing),
         str(camera.duplicates),
+        _by_reason(camera.skipped),
         "balanced" if camera.balanced else "GAP" if camera.missing else "on the way",
     ]
 

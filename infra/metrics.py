@@ -97,6 +97,38 @@ INGEST_RETRIES = Metric(
     "Attempts that the bus did not take, by `reason`: `full` (it stands at its bound) or `away`.",
     ("camera", "reason"),
 )
+INGEST_SPOOL_FRAMES = Metric(
+    "differline_ingest_spool_frames",
+    Service.INGEST,
+    Kind.GAUGE,
+    "frames",
+    "Frames in a camera's disk spool: accepted, and not on the bus yet.",
+    ("camera",),
+)
+INGEST_SPOOL_BYTES = Metric(
+    "differline_ingest_spool_bytes",
+    Service.INGEST,
+    Kind.GAUGE,
+    "bytes",
+    "What they take of the spool.",
+    ("camera",),
+)
+INGEST_SPOOL_LIMIT = Metric(
+    "differline_ingest_spool_limit_bytes",
+    Service.INGEST,
+    Kind.GAUGE,
+    "bytes",
+    "What a camera's spool may hold; a full one stops a triggered camera, and a camera that runs freely skips frames.",
+    ("camera",),
+)
+INGEST_SKIPPED = Metric(
+    "differline_ingest_skipped_frames_total",
+    Service.INGEST,
+    Kind.COUNTER,
+    "frames",
+    "Frames that a camera could not hand in, by `reason`: `bus_away` (and the spool full, or none) or `camera_away`.",
+    ("camera", "reason"),
+)
 
 SCORER_FRAMES = Metric(
     "differline_scorer_frames_total",
@@ -247,6 +279,10 @@ METRICS: tuple[Metric, ...] = (
     INGEST_REFUSED,
     INGEST_WAITING,
     INGEST_RETRIES,
+    INGEST_SPOOL_FRAMES,
+    INGEST_SPOOL_BYTES,
+    INGEST_SPOOL_LIMIT,
+    INGEST_SKIPPED,
     SCORER_FRAMES,
     SCORER_DEAD_LETTERS,
     SCORER_DUPLICATES,

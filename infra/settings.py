@@ -127,6 +127,17 @@ class Settings(BaseSettings):
     webhook_cafile: Path | None = Field(
         None, description="certificates that sign the webhook's, PEM; unset: the system's"
     )
+    spool_max_bytes: int = Field(
+        10 * 2**30,
+        ge=2**20,
+        description="what the disk spool of a camera may hold while the bus is away, in bytes; a full one stops a triggered "
+        "camera with an error, and one that runs freely skips frames, which the ledger counts",
+    )
+    spool_keep_free_bytes: int = Field(
+        2 * 2**30,
+        ge=0,
+        description="a spool counts as full when its disk has less than this left, for the databases beside it, in bytes",
+    )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(
         7, ge=1, description="how far back a frame is recognised as already judged, by camera and id, in days"
@@ -337,6 +348,11 @@ class Settings(BaseSettings):
     def archive_location(self) -> str:
         """Where pictures are kept: an fsspec URL or a folder."""
         return self.archive_url or str(self.data_dir.resolve() / "archive")
+
+    @property
+    def spool_folder(self) -> Path:
+        """Folder of the cameras' disk spools."""
+        return self.data_dir.resolve() / "spool"
 
     @property
     def models_folder(self) -> Path:

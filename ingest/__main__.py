@@ -4,8 +4,8 @@ import math
 import signal
 import threading
 import unicodedata
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +32,10 @@ app = typer.Typer(
 CameraOption = Annotated[str, typer.Option("--camera", help="Name of the camera; its frames stay in order.")]
 ProductOption = Annotated[str, typer.Option("--product", help="What is on the pictures; chooses the model.")]
 JobOption = Annotated[str | None, typer.Option("--job", help="Job or order that the frames belong to.")]
+SpoolOption = Annotated[
+    bool,
+    typer.Option("--spool", help="Keep frames on disk while the bus is away, instead of waiting for it."),
+]
 FpsOption = Annotated[
     float | None, typer.Option("--fps", help="Frames a second at most.", show_default="as fast as the bus takes them")
 ]
@@ -48,6 +52,7 @@ def folder(
     fps: FpsOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and send what is added, once it is whole.")] = False,
     job: JobOption = None,
+    spool: SpoolOption = False,
 ) -> None:
     """Send the pictures of a folder, sorted by path, byte for byte.
 
@@ -69,7 +74,7 @@ def folder(
         raise SettingsError(f"{directory} holds no pictures (*.jpg, *.jpeg, *.png)")
     with _stop_on_signal() as stop:
         pictures = WatchedFolder(source, stop) if watch else source
-        report = _send(settings, pictures, stop, camera=camera, product=product, fps=fps)
+        report = _send(settings, pictures, stop, camera=camera, product=product, fps=fps, spooled=spool)
     _print_report(report, camera, settings, source)
 
 
@@ -92,6 +97,7 @@ def simulate(
         float, typer.Option("--lamp", min=0.1, max=2.0, help="How bright the light above the belt is; 1: as usual.")
     ] = 1.0,
     job: JobOption = None,
+    spool: SpoolOption = False,
     to_folder: Annotated[
         Path | None,
         typer.Option(
@@ -123,7 +129,7 @@ def simulate(
         if camera is None:
             raise SettingsError("--camera is needed to send frames (or --to-folder to write them)")
         settings = load_settings()
-        report = _send(settings, source, stop, camera=camera, product=product, fps=fps)
+        report = _send(settings, source, stop, camera=camera, product=product, fps=fps, spooled=spool)
     _print_report(report, camera, settings)
 
 
@@ -135,50 +141,33 @@ def _send(
     camera: str,
     product: str,
     fps: float | None,
+    spooled: bool = False,
 ) -> "IngestReport":
     """Put the engines, the bus, the ledger and the gateway together, and send."""
-    from functools import partial
-
-    from infra.archive import open_archive
-    from infra.bus.connect import open_producer
     from infra.engines import running_engines
-    from infra.errors import TransientError
-    from infra.frames import new_id
+    from infra.metrics import Metrics, Service
     from infra.monitoring import monitored
-    from infra.store.connect import open_database
-    from infra.store.runs import report_accepted, report_ended
     from infra.telemetry import configure_logging
-    from ingest.claim_check import ClaimCheck
-    from ingest.gateway import Camera, Gateway
-    from ingest.ledger import AcceptedReporter
-    from ingest.watch import IngestWatch
+    from ingest.camera_line import camera_line, camera_of
 
     configure_logging(settings.log_level)
-    run = new_id()
-    kind = Camera(camera, product, settings.frames_topic, settings.max_frame_bytes, settings.bus_send_timeout_s, fps)
-    watch = IngestWatch(camera, settings.health_stale_s)
-    claim_check = ClaimCheck(open_archive(settings.archive_location), settings.claim_check_bytes)
-    with monitored(settings, watch.metrics, watch.health), running_engines(settings) as engines:
-        producer = open_producer(settings, engines)
-        database = open_database(engines.database_url, pool_size=1)
-        try:
-            with AcceptedReporter(partial(report_accepted, database, camera, run)) as reporter:
-                gateway = Gateway(
-                    producer,
-                    kind,
-                    stop=stop,
-                    claim_check=claim_check,
-                    on_accepted=reporter.accepted,
-                    run=run,
-                    watch=watch,
-                )
-                report = gateway.send_all(pictures)
-            with suppress(TransientError):  # the camera will be called silent, no more than that
-                report_ended(database, camera, run)
-            return report
-        finally:
-            producer.close()
-            database.dispose()
+    metrics = Metrics(Service.INGEST)
+    with ExitStack() as opened:
+        healths: list[Callable[[], str | None]] = []
+        opened.enter_context(monitored(settings, metrics, lambda: next((h() for h in healths if h()), None)))
+        engines = opened.enter_context(running_engines(settings))
+        line = opened.enter_context(
+            camera_line(
+                settings,
+                engines,
+                camera_of(settings, camera, product, fps),
+                stop=stop,
+                spooled=spooled,
+                metrics=metrics,
+            )
+        )
+        healths.append(line.health)
+        return line.gateway.send_all(pictures)
 
 
 def _write(
@@ -197,8 +186,9 @@ def _print_report(
     report: "IngestReport", camera: str, settings: "Settings", source: "FolderSource | None" = None
 ) -> None:
     """Say what became of the run; the exit code stays 0, for what was refused was said and never accepted."""
+    taken = "the spool" if report.spooled else "the bus"
     stopped = ", stopped on request" if report.stopped else ""
-    typer.echo(f"{camera}: the bus accepted {report.accepted} frames in run {report.run}{stopped}")
+    typer.echo(f"{camera}: {taken} accepted {report.accepted} frames in run {report.run}{stopped}")
     limit = f"larger than {settings.max_frame_bytes} bytes, the limit of a frame"
     _print_left_out(limit, report.refused, report.refused_names)
     if source is not None:

@@ -14,15 +14,22 @@ class IngestWatch:
     A camera that sends nothing is no fault of ingest's: without a frame in hand it is healthy.
     """
 
-    def __init__(self, camera: str, stale_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        camera: str,
+        stale_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        metrics: Metrics | None = None,
+    ) -> None:
         """Begin with nothing in hand.
 
         Args:
             camera: Whose frames are counted.
             stale_s: How long a frame may wait for the bus, in seconds.
             monotonic: The clock, in seconds.
+            metrics: Where it counts; its own where left out. The cameras of one process share one.
         """
-        self.metrics = Metrics(Service.INGEST)
+        self.metrics = metrics or Metrics(Service.INGEST)
         self._camera = camera
         self._monotonic = monotonic
         self._freshness = Freshness(stale_s, monotonic)
@@ -69,3 +76,11 @@ class IngestWatch:
         now = self._monotonic()
         self.metrics.count(INGEST_WAITING, now - self._counted_until, camera=self._camera)
         self._counted_until = now
+
+
+class CaptureWatch(IngestWatch):
+    """The same for what goes into a spool: there it is accepted, and on the bus only when the spool's sender says so."""
+
+    def accepted(self) -> None:
+        """The spool has the frame."""
+        self.put_down()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.store.connect import transaction
-from infra.store.tables import camera_runs, ledger_counts
+from infra.store.tables import camera_runs, ledger_counts, skipped_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,16 @@ class CameraLedger:
 
     Attributes:
         camera: The camera; empty for dead letters that name none.
-        received: Frames that the bus accepted.
+        received: Frames that the bus or a camera's disk spool accepted.
         good: Frames judged GOOD.
         defect: Frames judged DEFECT.
         no_verdict: Frames without verdict, by reason.
         dead_lettered: Frames that could not be judged, by reason.
         waiting: Accepted, still on the bus.
+        spooled: Accepted, still in the camera's spool, as of what ingest told last.
         missing: Accepted and nowhere to be found: a gap.
         duplicates: Frames that came again under a known id; they are not among `received`.
+        skipped: What a camera that runs freely could not hand in, by reason; not among `received` either.
     """
 
     camera: str
@@ -52,6 +54,8 @@ class CameraLedger:
     waiting: int = 0
     missing: int = 0
     duplicates: int = 0
+    spooled: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
 
     @property
     def accounted(self) -> int:
@@ -72,7 +76,7 @@ class Ledger:
 
     @property
     def received(self) -> int:
-        """Frames that the bus accepted, over all cameras."""
+        """Frames that the bus or a spool accepted, over all cameras."""
         return sum(camera.received for camera in self.cameras)
 
     @property
@@ -93,6 +97,8 @@ class Ledger:
             "accounted": self.accounted,
             "missing": sum(c.missing for c in self.cameras),
             "waiting": sum(c.waiting for c in self.cameras),
+            "spooled": sum(c.spooled for c in self.cameras),
+            "skipped": sum(sum(c.skipped.values()) for c in self.cameras),
             "balanced": self.balanced,
             "cameras": cameras,
         }
@@ -103,6 +109,7 @@ class _Run:
     accepted: int
     last_sequence: int
     accounted: int
+    captured: int
 
 
 def count(connection: sa.Connection, frames: Sequence[Accounted]) -> None:
@@ -160,12 +167,21 @@ def read_ledger(engine: sa.Engine, bus_is_empty: Callable[[sa.Connection], bool]
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))  # runs and counts of one moment
         runs = _runs(connection)
         counts = list(connection.execute(sa.select(ledger_counts)))
-    return Ledger(_cameras(counts, runs, accepted if drained else {}))
+        skipped = list(connection.execute(_SKIPPED))
+    cameras = _cameras(counts, runs, accepted if drained else {})
+    for row in skipped:
+        cameras.setdefault(row.camera, CameraLedger(row.camera)).skipped[row.reason] = int(row.frames)
+    return Ledger([cameras[name] for name in sorted(cameras)])
+
+
+_SKIPPED = sa.select(
+    skipped_frames.c.camera, skipped_frames.c.reason, sa.func.sum(skipped_frames.c.frames).label("frames")
+).group_by(skipped_frames.c.camera, skipped_frames.c.reason)
 
 
 def _runs(connection: sa.Connection) -> dict[tuple[str, str], _Run]:
     return {
-        (row.camera, row.run): _Run(row.accepted, row.last_sequence, row.accounted)
+        (row.camera, row.run): _Run(row.accepted, row.last_sequence, row.accounted, row.captured)
         for row in connection.execute(sa.select(camera_runs))
     }
 
@@ -174,7 +190,7 @@ def _cameras(
     counts: Sequence[sa.Row[tuple[str, str, str, int]]],
     runs: dict[tuple[str, str], _Run],
     surely_taken: dict[tuple[str, str], int],
-) -> list[CameraLedger]:
+) -> dict[str, CameraLedger]:
     """Put the accounts together; `surely_taken` has, for an empty bus, how many frames of a run must be known by now."""
     cameras: dict[str, CameraLedger] = {}
     for row in counts:
@@ -185,13 +201,15 @@ def _cameras(
         reached = run.last_sequence + 1
         tail = max(0, run.accepted - reached)
         lost_tail = min(tail, max(0, surely_taken.get(key, 0) - reached))
-        account.received += reached + tail
+        spooled = max(0, run.captured - reached - tail)
+        account.received += reached + tail + spooled
+        account.spooled += spooled
         account.missing += reached - run.accounted + lost_tail
         account.waiting += tail - lost_tail
         sequenced[key[0]] += run.accounted
     for camera, account in cameras.items():
         account.received += account.accounted - sequenced[camera]  # those of foreign producers, without a sequence
-    return [cameras[name] for name in sorted(cameras)]
+    return cameras
 
 
 def _add(account: CameraLedger, state: str, reason: str, frames: int) -> None:

@@ -128,6 +128,13 @@ class AlertOutcome(StrEnum):
     REAL_DEFECT = "real_defect"
 
 
+class SkipReason(StrEnum):
+    """Why a camera that runs freely has no frame where it should have one; such a frame was never accepted."""
+
+    BUS_AWAY = "bus_away"  # and the spool was full, or there was none
+    CAMERA_AWAY = "camera_away"  # by the camera's own count, or its pace
+
+
 class Role(StrEnum):
     """What somebody is on the dashboard; each may do what those before it may."""
 
@@ -566,8 +573,23 @@ camera_runs = sa.Table(
     ),
     sa.Column("missing_alerted", sa.BigInteger, nullable=False, server_default="0"),  # see infra/store/gaps.py
     _time("ended_at", nullable=True),  # told by ingest, where it ended the run itself
+    sa.Column(
+        "captured", sa.BigInteger, nullable=False, server_default="0"
+    ),  # on the bus or in a spool; told by ingest
     sa.PrimaryKeyConstraint("camera", "run"),
     sa.Index("camera_runs_gaps", "camera", "run", postgresql_where=sa.text("missing > missing_alerted")),
+)
+
+skipped_frames = sa.Table(  # told by ingest; they have no sequence and are no gap in the ledger
+    "skipped_frames",
+    metadata,
+    sa.Column("camera", sa.Text, nullable=False),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("frames", sa.BigInteger, nullable=False),
+    _time("updated_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("camera", "run", "reason"),
+    sa.CheckConstraint("reason IN ('bus_away', 'camera_away')", name="skipped_frames_reason"),
 )
 
 ledger_counts = sa.Table(

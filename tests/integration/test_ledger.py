@@ -16,7 +16,7 @@ from infra.settings import Settings
 from infra.store.ledger import Accounted, CameraLedger, count, missing_frames, read_ledger
 from infra.store.positions import claim
 from infra.store.results import write_batch
-from infra.store.runs import report_accepted
+from infra.store.runs import report_accepted, report_skipped
 
 from .rows import FIRST, batch, dead
 
@@ -148,6 +148,8 @@ def test_the_json_says_what_the_ledger_says(database: sa.Engine) -> None:
         "waiting": 2,
         "missing": 1,
         "duplicates": 0,
+        "spooled": 0,
+        "skipped": {},
         "accounted": 2,
         "balanced": False,
     }
@@ -157,6 +159,8 @@ def test_the_json_says_what_the_ledger_says(database: sa.Engine) -> None:
         "accounted": 3,
         "missing": 1,
         "waiting": 2,
+        "spooled": 0,
+        "skipped": 0,
         "balanced": False,
         "cameras": [other | {"accounted": 1, "balanced": True}, cam],
     }
@@ -222,3 +226,41 @@ def test_the_ledger_balances_when_the_scorer_is_through(line: Line) -> None:
     report_accepted(line.database, "cam", "run", 3)
     camera = line.camera()
     assert (camera.received, camera.dead_lettered, camera.balanced) == (3, {"broken_image": 3}, True)
+
+
+def test_what_lies_in_a_spool_is_received_and_keeps_the_ledger_from_balancing(database: sa.Engine) -> None:
+    report_accepted(database, "cam", "run", 2, captured=5)
+    account(database, good(0), good(1))
+    camera = the_camera(database)
+    assert (camera.received, camera.spooled, camera.missing, camera.waiting) == (5, 3, 0, 0)
+    assert not camera.balanced
+
+
+def test_a_spool_that_has_been_sent_since_it_was_told_holds_nothing(database: sa.Engine) -> None:
+    report_accepted(database, "cam", "run", 0, captured=2)
+    account(database, good(0), good(1))
+    camera = the_camera(database)
+    assert (camera.received, camera.spooled, camera.balanced) == (2, 0, True)
+
+
+def test_what_was_captured_and_accepted_only_grows(database: sa.Engine) -> None:
+    report_accepted(database, "cam", "run", 2, captured=5)
+    report_accepted(database, "cam", "run", 1, captured=3)
+    assert the_camera(database, bus_is_empty=False).received == 5
+
+
+def test_skipped_frames_are_shown_by_reason_over_all_runs_and_are_no_gap(database: sa.Engine) -> None:
+    report_accepted(database, "cam", "run", 1)
+    account(database, good(0))
+    report_skipped(database, "cam", "run", {"bus_away": 2, "camera_away": 1})
+    report_skipped(database, "cam", "run", {"bus_away": 4})
+    report_skipped(database, "cam", "older", {"bus_away": 1})
+    camera = the_camera(database)
+    assert camera.skipped == {"bus_away": 5, "camera_away": 1}
+    assert camera.balanced
+
+
+def test_a_camera_that_only_skipped_is_in_the_ledger(database: sa.Engine) -> None:
+    report_skipped(database, "cam", "run", {"camera_away": 3})
+    ledger = read_ledger(database, lambda _: True)
+    assert ledger.as_json()["skipped"] == 3

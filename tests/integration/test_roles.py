@@ -63,7 +63,7 @@ from infra.store.promotions import promote, promotions_of, rollback, set_shadow
 from infra.store.results import write_batch
 from infra.store.rolling import roll, waiting
 from infra.store.rollups import rollup_series, rollup_sums
-from infra.store.runs import report_accepted, report_ended
+from infra.store.runs import report_accepted, report_ended, report_skipped
 from infra.store.schema import migrate, prepare_days
 from infra.store.search import Search, search_verdicts
 from infra.store.second_verdicts import SecondVerdict, add_second, changed_verdicts, frames_to_replay, seen_by
@@ -76,6 +76,7 @@ from infra.store.tables import (
     RequestKind,
     RequestOutcome,
     SecondSource,
+    SkipReason,
     VerdictState,
     metadata,
 )
@@ -159,8 +160,12 @@ def test_ingest_reports_what_was_accepted(line: sa.Engine, user_of: UserOf) -> N
     report_accepted(ingest, "cam", "run", 5)
     report_accepted(ingest, "other", "first", 1)
     report_ended(ingest, "other", "first")
+    report_accepted(ingest, "other", "first", 1, captured=3)
+    for frames in (1, 2):
+        report_skipped(ingest, "other", "first", {SkipReason.BUS_AWAY: frames})
     ledger = read_ledger(line, lambda _: False)
     assert [(camera.camera, camera.waiting) for camera in ledger.cameras] == [("cam", 3), ("other", 1)]
+    assert (ledger.cameras[1].spooled, ledger.cameras[1].skipped) == (2, {"bus_away": 2})
 
 
 def test_a_scorer_does_all_of_its_work(line: sa.Engine, user_of: UserOf) -> None:
@@ -428,7 +433,17 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
 @pytest.mark.parametrize(
     ("service", "changeable"),
     [
-        ("ingest", {"camera_runs.accepted", "camera_runs.ended_at", "camera_runs.updated_at"}),
+        (
+            "ingest",
+            {
+                "camera_runs.accepted",
+                "camera_runs.captured",
+                "camera_runs.ended_at",
+                "camera_runs.updated_at",
+                "skipped_frames.frames",
+                "skipped_frames.updated_at",
+            },
+        ),
         (
             "scorer",
             {
@@ -523,7 +538,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
 @pytest.mark.parametrize(
     ("service", "tables"),
     [
-        ("ingest", {"camera_runs"}),
+        ("ingest", {"camera_runs", "skipped_frames"}),
         (
             "scorer",
             {

@@ -35,3 +35,11 @@ def test_a_cameras_name_is_shown_as_it_is() -> None:
     table = ledger_table(Ledger([CameraLedger("[red]line 1[/red]", received=1, good=1), CameraLedger("")]))
     assert "[red]line 1[/red]" in table
     assert "(none named)" in table
+
+
+def test_what_lies_in_spools_and_what_was_skipped_is_said() -> None:
+    camera = CameraLedger("cam", received=5, good=2, waiting=1, spooled=2, skipped={"bus_away": 4})
+    table = ledger_table(Ledger([camera]))
+    assert "4 (bus_away 4)" in line_of(table, "cam")
+    assert "on the way" in line_of(table, "cam")
+    assert table.endswith("2 of 5 frames accounted for: 1 wait on the bus, 2 in spools, none is missing")

@@ -3,13 +3,15 @@ import itertools
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from infra.errors import BusAwayError, BusFullError
+from infra.errors import BusAwayError, BusFullError, SpoolFullError
 from infra.frames import FrameMessage, Header, from_headers
-from ingest.gateway import Camera, Gateway
+from ingest.gateway import Camera, Gateway, WhenFull
 from ingest.sources import CapturedPicture
+from ingest.spool import Spool
 
 NOON = datetime(2025, 5, 5, 12, tzinfo=UTC)
 CAMERA = Camera("cam-1", "plate", "frames", max_frame_bytes=100, send_timeout_s=300.0)
@@ -189,3 +191,58 @@ def test_the_count_is_told_after_each_acknowledged_frame() -> None:
 def test_each_gateway_is_a_run_of_its_own() -> None:
     runs = {gateway(FakeProducer(), FakeTime()).send_all([]).run for _ in range(3)}
     assert len(runs) == 3
+
+
+@pytest.fixture
+def two_frames(tmp_path: Path) -> Iterator[Spool]:
+    """A spool with room for two frames."""
+    with Spool(tmp_path / "spool.sqlite3", "cam-1", max_bytes=2100) as spool:
+        yield spool
+
+
+def spooled(spool: Spool, **more: object) -> Gateway:
+    return Gateway(spool, CAMERA, stop=threading.Event(), **more)  # type: ignore[arg-type]
+
+
+def parts(spool: Spool) -> list[tuple[str | None, int | None]]:
+    found = []
+    while (oldest := spool.first()) is not None:
+        found.append((oldest.frame.part_id, oldest.frame.sequence))
+        spool.remove(oldest)
+    return found
+
+
+def test_a_triggered_camera_stops_with_an_error_when_its_spool_is_full(two_frames: Spool) -> None:
+    line = spooled(two_frames, when_full=WhenFull.STOP)
+    with pytest.raises(SpoolFullError):
+        line.send_all(picture(name) for name in "abc")
+    assert line.report.accepted == 2
+    assert parts(two_frames) == [("a", 0), ("b", 1)]
+
+
+def test_a_camera_that_runs_freely_counts_what_it_skips_and_uses_up_no_number(
+    two_frames: Spool,
+) -> None:
+    skipped: list[tuple[int, str]] = []
+    line = spooled(
+        two_frames, when_full=WhenFull.SKIP, on_skipped=lambda count, reason: skipped.append((count, reason))
+    )
+    line.send_all(picture(name) for name in "abcd")
+    assert skipped == [(1, "bus_away"), (1, "bus_away")]
+    assert parts(two_frames) == [("a", 0), ("b", 1)]
+    line.send_all([picture("e")])
+    assert parts(two_frames) == [("e", 2)]
+
+
+def test_a_folder_waits_until_its_spool_has_room(two_frames: Spool) -> None:
+    line = spooled(two_frames, when_full=WhenFull.WAIT, sleep=lambda _: taken.extend(parts(two_frames)))
+    taken: list[tuple[str | None, int | None]] = []
+    line.send_all(picture(name) for name in "abcd")
+    assert [*taken, *parts(two_frames)] == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+
+
+def test_a_clients_id_is_the_frames_id_and_is_remembered(two_frames: Spool) -> None:
+    frame = spooled(two_frames).send(picture("a"), frame_id="theirs")
+    assert frame is not None
+    assert frame.frame_id == "theirs"
+    assert two_frames.known("theirs") is not None
