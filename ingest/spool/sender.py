@@ -106,12 +106,13 @@ class SpoolSender:
         """Send the oldest frame; False when there is none."""
         oldest = self._spool.first(0.0 if self._closing.is_set() else _IDLE_S)
         if oldest is None:
-            while self._spool.shrink() and not self._closing.is_set():
+            while self._spool.shrink() and not self._give_up.is_set():
                 pass
             return False
         if not self._acknowledged(oldest.frame):
             return False
         self._spool.remove(oldest)
+        self._spool.shrink()  # a little between two frames, if no other one waits
         self._watch.accepted()
         self._on_sent(oldest.frame)
         return True

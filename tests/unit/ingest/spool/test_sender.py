@@ -1,7 +1,9 @@
 """Emptying a spool: in order, each frame once unless the answer was lost, and never in the camera's way."""
 
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from prometheus_client import generate_latest
 from infra.errors import BusAwayError, BusFullError
 from infra.frames import FrameMessage, Header, from_headers
 from ingest.spool import Spool, SpoolSender
+from ingest.spool.files import pragma
 from ingest.watch import IngestWatch
 
 NOON = datetime(2025, 5, 5, 12, tzinfo=UTC)
@@ -136,6 +139,26 @@ def test_the_fill_level_is_served(spool: Spool) -> None:
     assert 'differline_ingest_spool_frames{camera="cam"} 3.0' in text
     assert f'differline_ingest_spool_bytes{{camera="cam"}} {float(spool.bytes)}' in text
     assert 'differline_ingest_spool_limit_bytes{camera="cam"} 1e+07' in text
+
+
+def test_disk_use_shrinks_although_the_camera_goes_on(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.spool.disk._SHRINK_ABOVE", 0)
+    monkeypatch.setattr("ingest.spool.disk._SHRINK_PAGES", 8)
+    bus = FakeBus()
+    bus.here.clear()
+    for sequence in range(30):
+        spool.append(replace(frame(sequence), body=bytes(100_000)))
+    pages = pragma(spool._file.taking, "page_count")
+    with sender(spool, bus):
+        bus.here.set()
+        sequence = 30
+        deadline = time.monotonic() + WAIT_S
+        while pragma(spool._file.taking, "page_count") >= pages / 2:
+            assert time.monotonic() < deadline
+            bus.wait_for(sequence)
+            time.sleep(0.02)  # less than what the sender calls idle
+            spool.append(frame(sequence))
+            sequence += 1
 
 
 def test_a_bug_in_the_thread_reaches_the_camera(spool: Spool) -> None:
