@@ -185,7 +185,7 @@ def the_ledger(plant: Plant) -> CameraLedger:
     return camera
 
 
-@pytest.mark.timeout(AWAY_S * 2 + 240)
+@pytest.mark.timeout(AWAY_S * 5 + 240)
 def test_a_bus_that_is_away_loses_no_frame_and_costs_no_memory(plant: Plant, table: Table) -> None:
     away_s = 60.0 if SOAK and plant.bus == "kafka" else AWAY_S  # ten minutes once are enough
     counted: list[int] = []
@@ -207,7 +207,7 @@ def test_a_bus_that_is_away_loses_no_frame_and_costs_no_memory(plant: Plant, tab
         assert of_outage >= 0.9 * FPS * away_s  # it went on at its pace
         plant.servers.up("postgres", "redis", *(["kafka"] if plant.bus == "kafka" else []))
         back = time.monotonic()
-        wait_until(lambda: len(set(reader.frames)) >= len(counted) - 1, 120 + away_s, "frames of the outage and since")
+        wait_until(lambda: len(set(reader.frames)) >= len(counted) - 1, 120 + 3 * away_s, "frames of the outage and since")
         drained_s = time.monotonic() - back
         memory_mib.append(seen.memory_info().rss / MIB)
         process.terminate()
