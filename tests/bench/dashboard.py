@@ -167,7 +167,11 @@ class Plant:
         }
         command = ["taskset", "-c", ",".join(map(str, cores)), *differline(*arguments)]
         log = self.settings.data_dir / f"{arguments[0]}.log"
-        with log.open("w") as file, subprocess.Popen(command, env=environment, stdout=file, stderr=file) as process:
+        with (
+            log.open("w") as file,
+            # in a session of its own: for the kernel, what else runs competes with each of them alike
+            subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True) as process,
+        ):
             try:
                 yield process.pid
             finally:
