@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from infra.errors import SettingsError
 
-_PREFIX = "whsec_"
+PREFIX = "whsec_"
 _LEAST_BYTES, _MOST_BYTES = 24, 64
 
 
@@ -24,12 +24,12 @@ def signing_keys(secrets: str) -> list[bytes]:
     keys = []
     for number, secret in enumerate(secrets.split(), 1):
         try:
-            key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+            key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
         except binascii.Error:
             key = b""
-        if not secret.startswith(_PREFIX) or not _LEAST_BYTES <= len(key) <= _MOST_BYTES:
+        if not secret.startswith(PREFIX) or not _LEAST_BYTES <= len(key) <= _MOST_BYTES:
             raise SettingsError(
-                f"webhook_secret: number {number} is not `{_PREFIX}` and {_LEAST_BYTES} to {_MOST_BYTES} random bytes in base64"
+                f"webhook_secret: number {number} is not `{PREFIX}` and {_LEAST_BYTES} to {_MOST_BYTES} random bytes in base64"
             )
         keys.append(key)
     if not keys:

@@ -24,7 +24,7 @@ import httpx
 from infra.clock import Clock, utc_now
 from infra.errors import PeerAwayError, SettingsError, TransientError
 from infra.outputs.announcing import Announcer, standing_attributes, standing_json
-from infra.outputs.signing import signature, signing_keys
+from infra.outputs.signing import PREFIX, signature, signing_keys
 from infra.outputs.sink import NotTried, Refused, Standing
 from infra.printable import printable
 from infra.store.outbox import OutboxKind, OutboxRow, PublishedVerdict
@@ -231,14 +231,11 @@ def _checked(target: WebhookTarget) -> tuple[httpx.URL, httpx.BasicAuth | None, 
     if url.scheme not in ("http", "https") or not url.host:
         raise SettingsError("webhook_url is not an address of the form https://HOST/PATH")
     auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
-    whole = [target.url, *target.secrets.split(), url.userinfo.decode("ascii", "replace"), url.username, url.password]
-    hidden = [*whole, url.raw_path.decode("ascii", "replace"), url.query.decode("ascii", "replace")]
-    return url.copy_with(username=None, password=None), auth, sorted(filter(_long, set(hidden)), key=len, reverse=True)
-
-
-def _long(text: str) -> bool:
-    """Whether hiding a text hides more than it garbles."""
-    return len(text) > 3
+    secrets = [part for secret in target.secrets.split() for part in (secret, secret.removeprefix(PREFIX))]
+    raw = [part.decode("ascii", "replace") for part in (url.userinfo, url.raw_path, url.query)]
+    parts = [*url.path.split("/"), *url.params.values(), url.username, url.password]  # a token may be any of them
+    hidden = {text for text in (target.url, *secrets, *raw, *parts) if len(text) > 3}  # shorter ones say nothing
+    return url.copy_with(username=None, password=None), auth, sorted(hidden, key=len, reverse=True)
 
 
 def _tls(cafile: Path | None) -> ssl.SSLContext | bool:
