@@ -26,6 +26,7 @@ from infra.store.line_pace import camera_paces
 from infra.store.output_cursors import PRUNED_AT_ONCE, forget_idle, prune
 
 _EVERY_S = 1.0
+_LEAST_LOOK_S = 0.2
 _FORGET_EVERY = 3600  # turns of the thread that tidies up
 _STALE_S = 60.0
 
@@ -101,12 +102,13 @@ class Relay:
         return sum(each.result() for each in work)
 
     def _look(self, watchdog: Watchdog, ended: threading.Event) -> None:
+        every_s = min(_EVERY_S, max(_LEAST_LOOK_S, self.rules.deadline_s / 3))
         while True:
             try:
                 watchdog.looked(camera_paces(self.database))
             except DatabaseAwayError as error:
                 self.log.debug("server.away", during="watchdog", error=str(error))
-            if ended.wait(_EVERY_S):
+            if ended.wait(every_s):
                 return
 
     def _beat(self, outlet: Outlet, watchdog: Watchdog, ended: threading.Event) -> None:

@@ -36,6 +36,7 @@ class NotInTime(StrEnum):
 @dataclass(slots=True)
 class _Progress:
     pace: CameraPace
+    looked_at: float
     judged_at: float  # when a verdict came last, or when none was waited for
     heard_at: float
 
@@ -65,13 +66,12 @@ class Watchdog:
         before, cameras = self._cameras, dict[str, _Progress]()
         for pace in paces:
             known = before.get(pace.camera)
-            progress = known or _Progress(pace, now, now - pace.heard_s)
+            progress = known or _Progress(pace, now, now, now - pace.heard_s)
             was = progress.pace
             judged = pace.run != was.run or pace.accounted != was.accounted or not pace.waiting
             heard = pace.run != was.run or (pace.accepted, pace.accounted) != (was.accepted, was.accounted)
-            cameras[pace.camera] = _Progress(
-                pace, now if judged else progress.judged_at, now if heard else progress.heard_at
-            )
+            judged_at, heard_at = now if judged else progress.judged_at, now if heard else progress.heard_at
+            cameras[pace.camera] = _Progress(pace, now, judged_at, heard_at)
         self._cameras = cameras
         self._looked_at = now
 
@@ -108,7 +108,7 @@ class Watchdog:
         progress = self._cameras.get(camera)
         if progress is not None and progress.pace.ended and not progress.pace.waiting:
             return NotInTime.LATE if behind else None
-        if progress is not None and self._monotonic() - progress.judged_at > self._deadline_s:
+        if progress is not None and progress.looked_at - progress.judged_at > self._deadline_s:
             return NotInTime.STOPPED
         if behind:
             return NotInTime.LATE
