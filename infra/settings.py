@@ -138,6 +138,27 @@ class Settings(BaseSettings):
         ge=0,
         description="a spool counts as full when its disk has less than this left, for the databases beside it, in bytes",
     )
+    mqtt_host: str | None = Field(
+        None, min_length=1, description="MQTT 5 broker that verdicts go to, by name or address; unset: none"
+    )
+    mqtt_port: int = Field(1883, ge=1, le=65535, description="port of the MQTT broker; with TLS it is mostly 8883")
+    mqtt_prefix: str = Field(
+        "differline",
+        pattern=r"^[^+#/$\x00][^+#\x00]*$",
+        max_length=1000,
+        description="how every MQTT topic begins: `PREFIX/verdicts/CAMERA`, `PREFIX/status`, …",
+    )
+    mqtt_client_id: str = Field(
+        "differline", min_length=1, description="our client id at the MQTT broker: another one for each line"
+    )
+    mqtt_username: str | None = Field(None, description="user of the MQTT broker")
+    mqtt_password: SecretStr | None = Field(None, description="password of that user")
+    mqtt_tls: bool = Field(False, description="whether the MQTT broker is spoken to by TLS")
+    mqtt_ssl_cafile: Path | None = Field(
+        None, description="certificates that sign the MQTT broker's, PEM; unset: the system's"
+    )
+    mqtt_ssl_certfile: Path | None = Field(None, description="our certificate towards the MQTT broker, PEM")
+    mqtt_ssl_keyfile: Path | None = Field(None, description="key of our certificate towards the MQTT broker, PEM")
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(
         7, ge=1, description="how far back a frame is recognised as already judged, by camera and id, in days"
@@ -327,6 +348,15 @@ class Settings(BaseSettings):
     def _shifts_of_a_day(cls, text: str) -> str:
         shift_starts(text)
         return text
+
+    @field_validator("mqtt_host")
+    @classmethod
+    def _host(cls, name: str | None) -> str | None:
+        try:
+            (name or "").encode("idna")
+        except UnicodeError as error:
+            raise ValueError(f"{name!r} is no host name") from error
+        return name
 
     @property
     def fills_outbox(self) -> bool:

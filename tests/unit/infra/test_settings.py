@@ -58,6 +58,8 @@ def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str
         ("PARTITIONS", "many"),
         ("BUS_SEND_TIMEOUT_S", "0"),
         ("BUS", "carrier-pigeon"),
+        ("MQTT_HOST", "a..b"),
+        ("MQTT_PREFIX", "plant/#"),
         ("DASHBOARD_PORT", "65536"),
         ("LOG_LEVEL", "loud"),
         ("USER", ""),
