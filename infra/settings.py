@@ -159,6 +159,23 @@ class Settings(BaseSettings):
     )
     mqtt_ssl_certfile: Path | None = Field(None, description="our certificate towards the MQTT broker, PEM")
     mqtt_ssl_keyfile: Path | None = Field(None, description="key of our certificate towards the MQTT broker, PEM")
+    opcua_port: int = Field(
+        0, ge=0, le=65535, description="port of the OPC UA server that a PLC reads verdicts from, mostly 4840; 0: none"
+    )
+    opcua_host: str = Field("127.0.0.1", min_length=1, description="address the OPC UA server listens on")
+    opcua_username: str | None = Field(None, description="user that may read from the OPC UA server")
+    opcua_password: SecretStr | None = Field(None, description="password of that user")
+    opcua_certfile: Path | None = Field(
+        None, description="the OPC UA server's certificate, PEM; with one it only speaks Basic256Sha256"
+    )
+    opcua_keyfile: Path | None = Field(None, description="key of that certificate, PEM")
+    opcua_anonymous: Literal["auto", "on", "off"] = Field(
+        "auto", description="whether clients without a user may read from the OPC UA server; `auto`: on loopback only"
+    )
+    opcua_events: Literal["send", "wait"] = Field(
+        "send",
+        description="`wait`: verdicts for OPC UA wait in the outbox while no client is subscribed to events",
+    )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(
         7, ge=1, description="how far back a frame is recognised as already judged, by camera and id, in days"

@@ -13,13 +13,13 @@ CAMERA is the camera's name; in it `/`, `+`, `#`, `%` and what cannot be printed
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from infra.errors import TransientError
+from infra.outputs.camera_level import camera_level
 from infra.outputs.mqtt_link import Broker, MqttLink, Packet
 from infra.outputs.sink import CameraStanding, Refused, Standing
 from infra.settings import Settings
@@ -74,7 +74,7 @@ class MqttSink:
         for camera in standing.cameras.values():
             expiring = _properties()
             expiring.MessageExpiryInterval = _STATE_EXPIRES_S
-            topic = f"{self._prefix}/state/{_level(camera.camera)}"
+            topic = f"{self._prefix}/state/{camera_level(camera.camera)}"
             self._link.tell(Packet(topic, _json(_state(camera)), expiring, retain=True))
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class MqttSink:
     def _packet(self, row: OutboxRow) -> Packet | Refused:
         if not isinstance(row.content, PublishedVerdict):
             return Refused("it is no verdict")
-        topic = f"{self._prefix}/verdicts/{_level(row.camera)}"
+        topic = f"{self._prefix}/verdicts/{camera_level(row.camera)}"
         message = verdict_message(row.content, topic)
         properties = _properties()
         properties.CorrelationData = row.content.result_id.encode()
@@ -143,10 +143,6 @@ def _state(camera: CameraStanding) -> dict[str, object]:
         "resultId": camera.last_result_id,
         "at": None if camera.last_at is None else _time(camera.last_at),
     }
-
-
-def _level(name: str) -> str:
-    return "".join(quote(c, safe="") if c in "/+#%" or not c.isprintable() else c for c in name)
 
 
 def _properties(packet: int = PacketTypes.PUBLISH) -> Properties:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from infra.outputs import mqtt
+from infra.outputs.camera_level import camera_level
 from infra.outputs.sink import CameraStanding
 
 from ...verdicts_out import NOON, in_time, stopped
@@ -21,7 +22,7 @@ from ...verdicts_out import NOON, in_time, stopped
     ],
 )
 def test_a_camera_is_one_level_of_a_topic(camera: str, level: str) -> None:
-    assert mqtt._level(camera) == level
+    assert camera_level(camera) == level
 
 
 def test_a_state_is_never_good_while_verdicts_are_late() -> None:
