@@ -161,10 +161,11 @@ def test_variables_that_are_read_together_are_of_one_result(shared: OpcUaSink) -
     async def both() -> int:
         async with Client(sink._access.address, timeout=10) as client:
             writing = asyncio.create_task(asyncio.to_thread(write))
-            seen = await poll(client)
-            done.append(True)
-            await writing
-            return seen
+            try:
+                return await poll(client)
+            finally:
+                done.append(True)
+                await writing
 
     done: list[bool] = []
 
