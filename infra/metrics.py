@@ -29,6 +29,7 @@ class Service(StrEnum):
     SCORER = "scorer"
     RELAY = "relay"
     DASHBOARD = "dashboard"
+    NOTIFIER = "notifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,39 @@ RELAY_IN_TIME = Metric(
     ("sink",),
 )
 
+NOTIFIER_MESSAGES = Metric(
+    "differline_notifier_messages_total",
+    Service.NOTIFIER,
+    Kind.COUNTER,
+    "messages",
+    "Messages about alerts that a `target` took; one message may tell of many.",
+    ("target",),
+)
+NOTIFIER_TOLD = Metric(
+    "differline_notifier_told_alerts_total",
+    Service.NOTIFIER,
+    Kind.COUNTER,
+    "alerts",
+    "Alerts that a `target` was told of.",
+    ("target",),
+)
+NOTIFIER_FAILED = Metric(
+    "differline_notifier_failed_attempts_total",
+    Service.NOTIFIER,
+    Kind.COUNTER,
+    "attempts",
+    "Attempts that failed: the `target`'s server is away or refuses, or PostgreSQL is away; what was due waits.",
+    ("target",),
+)
+NOTIFIER_WAITING = Metric(
+    "differline_notifier_waiting_alerts",
+    Service.NOTIFIER,
+    Kind.GAUGE,
+    "alerts",
+    "Open alerts that a `target` was not told of yet, looked up twice a minute; of an escalation also those that are not due.",
+    ("target",),
+)
+
 METRICS: tuple[Metric, ...] = (
     *HEALTHY,
     INGEST_ACCEPTED,
@@ -298,9 +332,16 @@ METRICS: tuple[Metric, ...] = (
     RELAY_REFUSED,
     RELAY_WAITING,
     RELAY_OLDEST,
+<<<<<<< HEAD
     RELAY_AWAY,
     RELAY_LATE,
     RELAY_IN_TIME,
+=======
+    NOTIFIER_MESSAGES,
+    NOTIFIER_TOLD,
+    NOTIFIER_FAILED,
+    NOTIFIER_WAITING,
+>>>>>>> e38d13d (Tell people of alerts through Apprise, in groups, not in quiet hours, and again when nobody acknowledges)
 )
 
 

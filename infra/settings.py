@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from infra.errors import SettingsError
+from infra.notices.hours import quiet_hours
 from infra.plant_time import shift_starts, zone_named
 
 ENV_PREFIX = "DIFFERLINE_"
@@ -175,6 +176,30 @@ class Settings(BaseSettings):
     opcua_events: Literal["send", "wait"] = Field(
         "send",
         description="`wait`: verdicts for OPC UA wait in the outbox while no client is subscribed to events",
+    )
+    notify_urls: dict[str, SecretStr] = Field(
+        {},
+        description="who is told of alerts by `differline notify`: a name and an Apprise URL for each, as JSON, e.g. "
+        '`{"mail": "mailtos://user:password@host?to=line@plant.example"}`',
+    )
+    notify_group_s: float = Field(
+        60.0, ge=0, description="so long the first alert waits for others to come into the same message, in seconds"
+    )
+    quiet_hours: str | None = Field(
+        None, description="when nobody is told, in the plant's time, e.g. `22:00-06:00`; unset: never"
+    )
+    escalate_urls: dict[str, SecretStr] = Field(
+        {}, description="who is told of an alert that nobody has acknowledged, as `DIFFERLINE_NOTIFY_URLS`"
+    )
+    escalate_after_min: float = Field(
+        30.0,
+        gt=0,
+        description="they are told when an alert has been open for so long, quiet hours left out, in minutes",
+    )
+    dashboard_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s@]+$",
+        description="the dashboard's address in a browser, for the links in messages; unset: they have none",
     )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(
@@ -364,6 +389,13 @@ class Settings(BaseSettings):
     @classmethod
     def _shifts_of_a_day(cls, text: str) -> str:
         shift_starts(text)
+        return text
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _hours_of_a_day(cls, text: str | None) -> str | None:
+        if text is not None:
+            quiet_hours(text)
         return text
 
     @field_validator("mqtt_host")

@@ -696,6 +696,22 @@ alert_actions = sa.Table(  # appended to, never changed
     sa.Index("alert_actions_alert", "alert_id"),
 )
 
+alert_notices = sa.Table(  # appended to: which alerts were told to which people; see infra/store/notices.py
+    "alert_notices",
+    metadata,
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("alert_id", sa.BigInteger, sa.ForeignKey("alerts.id"), nullable=False),
+    _time("told_at", default="clock_timestamp()"),
+    sa.PrimaryKeyConstraint("target", "alert_id"),
+)
+
+notice_cursors = sa.Table(  # up to which alert a target has nothing left to be told
+    "notice_cursors",
+    metadata,
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("after_id", sa.BigInteger, nullable=False, server_default="0"),
+)
+
 role_limits = sa.Table(  # appended to, never changed: the newest one of a person counts
     "role_limits",
     metadata,

@@ -1,0 +1,1 @@
+"""Alerts go to people: by mail, chat or SMS, through Apprise."""
