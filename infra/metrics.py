@@ -332,16 +332,13 @@ METRICS: tuple[Metric, ...] = (
     RELAY_REFUSED,
     RELAY_WAITING,
     RELAY_OLDEST,
-<<<<<<< HEAD
     RELAY_AWAY,
     RELAY_LATE,
     RELAY_IN_TIME,
-=======
     NOTIFIER_MESSAGES,
     NOTIFIER_TOLD,
     NOTIFIER_FAILED,
     NOTIFIER_WAITING,
->>>>>>> e38d13d (Tell people of alerts through Apprise, in groups, not in quiet hours, and again when nobody acknowledges)
 )
 
 

@@ -32,7 +32,8 @@ def relay(
     settings = load_settings()
     if not settings.outputs:
         raise SettingsError(
-            "no output is set, so there is nothing to do: DIFFERLINE_BUS=kafka or DIFFERLINE_WEBHOOK_URL"
+            "no output is set, so there is nothing to do: DIFFERLINE_BUS=kafka, DIFFERLINE_WEBHOOK_URL, "
+            "DIFFERLINE_MQTT_HOST or DIFFERLINE_OPCUA_PORT"
         )
     if not settings.fills_outbox:
         raise SettingsError("DIFFERLINE_OUTBOX is off: nothing is put aside for the outputs that are set")

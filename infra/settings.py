@@ -415,7 +415,12 @@ class Settings(BaseSettings):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs that are on; `infra.outputs.connect` opens them."""
-        on = {"kafka": self.bus == "kafka", "webhook": self.webhook_url is not None}
+        on = {
+            "kafka": self.bus == "kafka",
+            "webhook": self.webhook_url is not None,
+            "mqtt": self.mqtt_host is not None,
+            "opcua": self.opcua_port > 0,
+        }
         return tuple(name for name, is_on in on.items() if is_on)
 
     @property

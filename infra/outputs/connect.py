@@ -6,6 +6,8 @@ from infra.archive import open_archive
 from infra.bus.kafka import KafkaPublisher
 from infra.bus.topics import DEAD_LETTERS_SUFFIX
 from infra.outputs.kafka import KafkaSink, Topics
+from infra.outputs.mqtt import mqtt_sink
+from infra.outputs.opcua import opcua_sink
 from infra.outputs.relay import Rules
 from infra.outputs.sink import Sink
 from infra.outputs.webhook import WebhookSink, WebhookTarget
@@ -56,4 +58,9 @@ def _webhook(settings: Settings) -> Sink:
     return WebhookSink(target, every_s=settings.standing_every_s)
 
 
-_OPENED: dict[str, Callable[[Settings], Sink]] = {"kafka": _kafka, "webhook": _webhook}
+_OPENED: dict[str, Callable[[Settings], Sink]] = {
+    "kafka": _kafka,
+    "webhook": _webhook,
+    "mqtt": mqtt_sink,
+    "opcua": opcua_sink,
+}

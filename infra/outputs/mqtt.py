@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from infra.errors import TransientError
+from infra.errors import PeerAwayError, TransientError
 from infra.outputs.camera_level import camera_level
 from infra.outputs.mqtt_link import Broker, MqttLink, Packet
 from infra.outputs.sink import CameraStanding, Refused, Standing
@@ -61,7 +61,7 @@ class MqttSink:
         """See `infra.outputs.sink.Sink`."""
         self._link.open()
         if not self._link.connected_within(timeout_s):
-            return [TransientError(f"MQTT is away: {self._link.why_away}")] * len(rows)
+            return [PeerAwayError(f"MQTT is away: {self._link.why_away}")] * len(rows)
         packets = [self._packet(row) for row in rows]
         answers = iter(self._link.publish([one for one in packets if isinstance(one, Packet)], timeout_s))
         return [self._meant(next(answers)) if isinstance(packet, Packet) else packet for packet in packets]
@@ -102,24 +102,22 @@ class MqttSink:
 
     def _meant(self, answer: ReasonCode | None) -> TransientError | Refused | None:
         if answer is None:
-            return TransientError(f"MQTT: no acknowledgement in time; {self._link.why_away}")
+            return PeerAwayError(f"MQTT: no acknowledgement in time; {self._link.why_away}")
         if not answer.is_failure:
             return None
         if answer.value in _NEVER:
             return Refused(f"the broker says: {answer}")
-        return TransientError(f"MQTT: the broker says: {answer}")
+        return PeerAwayError(f"MQTT: the broker says: {answer}")
 
 
-def mqtt_sink(settings: Settings) -> MqttSink | None:
-    """Return the sink; None where no broker is set.
+def mqtt_sink(settings: Settings) -> MqttSink:
+    """Return the sink of the broker that is set.
 
     Raises:
         SettingsError: A certificate or key cannot be read.
     """
-    if settings.mqtt_host is None:
-        return None
     broker = Broker(
-        host=settings.mqtt_host,
+        host=settings.mqtt_host or "",
         port=settings.mqtt_port,
         client_id=settings.mqtt_client_id,
         username=settings.mqtt_username,

@@ -22,7 +22,7 @@ from tenacity import (
     wait_exponential,
 )
 
-from infra.errors import TransientError
+from infra.errors import PeerAwayError, TransientError
 from infra.outputs.opcua_server import Access, access_of, check_certificate, make_server
 from infra.outputs.opcua_space import AddressSpace
 from infra.outputs.sink import Refused, Standing
@@ -42,14 +42,16 @@ class OpcUaSink:
     name = "opcua"
     kinds = frozenset({OutboxKind.VERDICT})
 
-    def __init__(self, access: Access, *, wait_for_listener: bool = False) -> None:
+    def __init__(self, access: Access, deadline_s: float, *, wait_for_listener: bool = False) -> None:
         """Prepare; nothing listens before the first delivery or beat.
 
         Args:
             access: Where it listens and who may read.
+            deadline_s: A result is late when it is older, counted from the bus's receipt of the frame, in seconds.
             wait_for_listener: Whether results wait while no client is subscribed to events.
         """
         self._access = access
+        self._deadline_s = deadline_s
         self._wait = wait_for_listener
         self._log = get_logger("opcua")
         self._starting = threading.Lock()
@@ -65,13 +67,13 @@ class OpcUaSink:
         deadline = time.monotonic() + timeout_s
         self._start()
         if not self._up.wait(timeout_s):
-            return [TransientError(f"the OPC UA server is not up: {self._why}")] * len(rows)
+            return [PeerAwayError(f"the OPC UA server is not up: {self._why}")] * len(rows)
         taking = asyncio.run_coroutine_threadsafe(self._take(rows), self._loop)
         try:
             return taking.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             taking.cancel()
-            return [TransientError("the OPC UA server is too slow")] * len(rows)
+            return [PeerAwayError("the OPC UA server is too slow")] * len(rows)
 
     def beat(self, standing: Standing) -> None:
         """See `infra.outputs.sink.Sink`."""
@@ -124,11 +126,11 @@ class OpcUaSink:
 
     async def _take(self, rows: Sequence[OutboxRow]) -> list[TransientError | Refused | None]:
         if self._wait and not self._space.has_listener():
-            return [TransientError("no OPC UA client is subscribed to events")] * len(rows)
+            return [PeerAwayError("no OPC UA client is subscribed to events")] * len(rows)
         answers: list[TransientError | Refused | None] = []
         for row in rows:
             if isinstance(row.content, PublishedVerdict):
-                await self._space.take(row.content)
+                await self._space.take(row.content, late=row.age_s > self._deadline_s)
                 answers.append(None)
             else:
                 answers.append(Refused("it is no verdict"))
@@ -150,17 +152,15 @@ class OpcUaSink:
         self._why = str(error)
 
 
-def opcua_sink(settings: Settings) -> OpcUaSink | None:
-    """Return the sink; None where no port is set.
+def opcua_sink(settings: Settings) -> OpcUaSink:
+    """Return the sink.
 
     Raises:
         SettingsError: The settings contradict each other, or would let anybody in.
     """
     access = access_of(settings)
-    if access is None:
-        return None
     check_certificate(access)
-    return OpcUaSink(access, wait_for_listener=settings.opcua_events == "wait")
+    return OpcUaSink(access, settings.verdict_deadline_s, wait_for_listener=settings.opcua_events == "wait")
 
 
 def _check_free(access: Access) -> None:

@@ -49,14 +49,12 @@ class Access:
         return f"opc.tcp://{host}:{self.port}{_PATH}"
 
 
-def access_of(settings: Settings) -> Access | None:
-    """Return what the settings say; None where no OPC UA server is wanted.
+def access_of(settings: Settings) -> Access:
+    """Return what the settings say.
 
     Raises:
         SettingsError: Anybody could read from another machine, nobody could at all, or a password would travel in the clear.
     """
-    if not settings.opcua_port:
-        return None
     if (settings.opcua_username is None) != (settings.opcua_password is None):
         raise SettingsError("DIFFERLINE_OPCUA_USERNAME and DIFFERLINE_OPCUA_PASSWORD go together")
     if (settings.opcua_certfile is None) != (settings.opcua_keyfile is None):

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from asyncua import ua
@@ -32,7 +32,6 @@ from infra.verdict_message import verdict_message
 
 KEPT_RESULTS = 2000
 VERDICT_CODES = {"NO_VERDICT": 0, "GOOD": 1, "DEFECT": 2}
-_BEHIND = timedelta(seconds=5)  # so much older than the newest verdict, what is shown here is no longer in time
 _COMPLETED, _FAILED = 1, 4  # ResultState of OPC 40100-1
 _NAN = float("nan")
 _Type = ua.VariantType
@@ -84,6 +83,7 @@ class _Camera:
     nodes: dict[str, ua.NodeId] = field(default_factory=dict)
     standing: CameraStanding | None = None
     last: PublishedVerdict | None = None
+    late: bool = False  # whether that one was
     sequence: int = 0
 
     def doubt(self, alive: bool) -> tuple[str, int] | None:
@@ -94,8 +94,7 @@ class _Camera:
             return self.standing.reason or "late", StatusCodes.UncertainLastUsableValue
         if self.last is None:
             return "no_result", StatusCodes.UncertainInitialValue
-        newest = self.standing.last_at
-        if newest is not None and self.last.verdict.committed_at < newest - _BEHIND:
+        if self.late:
             return "late", StatusCodes.UncertainLastUsableValue
         return None
 
@@ -141,10 +140,10 @@ class AddressSpace:
         subscriptions = self._server.iserver.subscription_service.subscriptions.values()
         return any(one.monitored_item_srv._monitored_events.get(of_server) for one in subscriptions)
 
-    async def take(self, result: PublishedVerdict) -> None:
+    async def take(self, result: PublishedVerdict, *, late: bool = False) -> None:
         """Show a result and send its event."""
         camera = await self._camera(result.verdict.camera)
-        camera.last = result
+        camera.last, camera.late = result, late
         camera.sequence += 1
         self._kept.append((camera.name, result.result_id, verdict_message(result, "").value.decode()))
         await self._show(camera)

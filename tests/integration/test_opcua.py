@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from infra.outputs.opcua_server import Access
 from infra.outputs.sink import CameraStanding
 
 from ..servers import free_port
-from ..verdicts_out import NOON, in_time, standing, stopped, verdict_row
+from ..verdicts_out import in_time, standing, stopped, verdict_row
 
 BIN = Path(sys.executable).parent
 PASSWORD = "tell-nobody-7"
@@ -39,7 +40,7 @@ def opening() -> Iterator[Opening]:
 
     def opened(port: int | None = None, *, wait_for_listener: bool = False, **changes: Any) -> OpcUaSink:
         access = Access("127.0.0.1", port or free_port(), **changes)
-        sinks.append(OpcUaSink(access, wait_for_listener=wait_for_listener))
+        sinks.append(OpcUaSink(access, 30.0, wait_for_listener=wait_for_listener))
         return sinks[-1]
 
     yield opened
@@ -52,7 +53,7 @@ def opening() -> Iterator[Opening]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[OpcUaSink]:
     """One server for the tests that bring cameras of their own."""
-    sink = up(OpcUaSink(Access("127.0.0.1", free_port())))
+    sink = up(OpcUaSink(Access("127.0.0.1", free_port()), 30.0))
     yield sink
     sink.close()
 
@@ -128,9 +129,9 @@ def test_it_is_never_good_while_verdicts_are_late_or_nobody_tells(shared: OpcUaS
     assert shown(sink, LATE)[0] == "NO_VERDICT", "a verdict that comes late is not shown as one in time"
     beat(sink, in_time(LATE))
     assert shown(sink, LATE)[0] == "GOOD"
-    newest = CameraStanding(LATE, True, "GOOD", "late/result 9", NOON.replace(minute=5))
-    beat(sink, newest)
-    assert shown(sink, LATE)[0] == "NO_VERDICT", "what is shown is minutes behind the newest verdict"
+    sink.deliver([replace(verdict_row(3, LATE), age_s=31.0)], 5.0)
+    assert shown(sink, LATE)[0] == "NO_VERDICT", "it is too old, and no beat has said so yet"
+    sink.deliver([verdict_row(4, LATE)], 5.0)
     beat(sink, in_time(LATE), alive=7)
 
     async def pulse(client: Client) -> Any:
