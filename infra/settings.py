@@ -175,7 +175,8 @@ class Settings(BaseSettings):
     )
     opcua_events: Literal["send", "wait"] = Field(
         "send",
-        description="`wait`: verdicts for OPC UA wait in the outbox while no client is subscribed to events",
+        description="`wait`: verdicts wait in the outbox until each OPC UA client that is subscribed to events, at least one, "
+        "has acknowledged them",
     )
     notify_urls: dict[str, SecretStr] = Field(
         {},

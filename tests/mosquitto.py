@@ -61,7 +61,7 @@ class Listener:
     """`mosquitto_sub`, with a session that the broker keeps while either of them is away."""
 
     def __init__(self, broker: Mosquitto, output: Path, *more: str, topics: str = "differline/#") -> None:
-        self._output = output
+        self._broker, self._output, self._topics = broker, output, topics
         options = ["-V", "mqttv5", "-q", "1", "-c", "-x", "3600", "-i", output.name, "-F", "%j", *more]
         with output.open("wb") as file:
             self._process = subprocess.Popen(
@@ -81,6 +81,16 @@ class Listener:
             assert time.monotonic() < deadline, f"{len(found)} of {count} messages came on {topic}"
             time.sleep(0.05)
         return found
+
+    def wait_until_there(self) -> None:
+        """Wait until the broker knows of it."""
+        deadline = time.monotonic() + _PATIENCE_S
+        topic = self._topics.replace("#", "hello")
+        command = ["mosquitto_pub", "-p", str(self._broker.port), "-h", "127.0.0.1", "-t", topic, "-m", "{}"]
+        while not self.messages(topic):
+            assert time.monotonic() < deadline, "nobody listens"
+            subprocess.run(command, check=True, timeout=_PATIENCE_S)
+            time.sleep(0.1)
 
     def close(self) -> None:
         self._process.kill()
@@ -102,16 +112,6 @@ def listener(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Listener]:
     """A peer that listens to everything of the line; the broker runs."""
     mosquitto.start()
     listening = Listener(mosquitto, tmp_path / "mes")
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        subprocess.run(
-            ["mosquitto_pub", "-p", str(mosquitto.port), "-h", "127.0.0.1", "-t", "differline/hello", "-m", "{}"],
-            check=True,
-            timeout=_PATIENCE_S,
-        )
-        if listening.messages("differline/hello"):
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    listening.wait_until_there()
     yield listening
     listening.close()

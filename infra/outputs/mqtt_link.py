@@ -217,12 +217,12 @@ class MqttLink:
 
     def _lost(self, why: str) -> None:
         where = f"{self._broker.host}:{self._broker.port}"
+        text, told = f"{where}: {why}", self._why
         with self._changed:
-            self._connected = False
+            self._connected, self._why = False, text
             self._changed.notify_all()
-        if (text := f"{where}: {why}") != self._why:
+        if text != told:
             self._log.warning("mqtt.away", reason=text)
-        self._why = text
 
     def _on_publish(
         self, _client: Client, _userdata: object, mid: int, code: ReasonCode, _properties: Properties

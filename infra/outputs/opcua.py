@@ -32,6 +32,7 @@ from infra.telemetry import get_logger
 
 _SILENT_AFTER_S = 3.0
 _LOOK_S = 0.25
+_ACKNOWLEDGED_S = 0.005
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_TIMEOUT_S = 10.0
 
@@ -48,7 +49,7 @@ class OpcUaSink:
         Args:
             access: Where it listens and who may read.
             deadline_s: A result is late when it is older, counted from the bus's receipt of the frame, in seconds.
-            wait_for_listener: Whether results wait while no client is subscribed to events.
+            wait_for_listener: Whether clients that are subscribed to events must acknowledge them, and there must be one.
         """
         self._access = access
         self._deadline_s = deadline_s
@@ -73,7 +74,7 @@ class OpcUaSink:
             return taking.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             taking.cancel()
-            return [PeerAwayError("the OPC UA server is too slow")] * len(rows)
+            return [PeerAwayError("no OPC UA client has acknowledged the events in time")] * len(rows)
 
     def beat(self, standing: Standing) -> None:
         """See `infra.outputs.sink.Sink`."""
@@ -125,8 +126,11 @@ class OpcUaSink:
             await server.stop()
 
     async def _take(self, rows: Sequence[OutboxRow]) -> list[TransientError | Refused | None]:
+        nobody: list[TransientError | Refused | None] = [
+            PeerAwayError("no OPC UA client is subscribed to events")
+        ] * len(rows)
         if self._wait and not self._space.has_listener():
-            return [PeerAwayError("no OPC UA client is subscribed to events")] * len(rows)
+            return nobody
         answers: list[TransientError | Refused | None] = []
         for row in rows:
             if isinstance(row.content, PublishedVerdict):
@@ -134,7 +138,11 @@ class OpcUaSink:
                 answers.append(None)
             else:
                 answers.append(Refused("it is no verdict"))
-        return answers
+        if not self._wait:
+            return answers
+        while self._space.has_unacknowledged():
+            await asyncio.sleep(_ACKNOWLEDGED_S)
+        return answers if self._space.has_listener() else nobody
 
     async def _show(self, standing: Standing) -> None:
         self._beaten_at = time.monotonic()

@@ -20,6 +20,7 @@ from asyncua import ua
 from asyncua.common.methods import uamethod
 from asyncua.common.node import Node
 from asyncua.server.event_generator import EventGenerator
+from asyncua.server.internal_subscription import InternalSubscription
 from asyncua.server.server import Server
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
@@ -136,9 +137,17 @@ class AddressSpace:
 
     def has_listener(self) -> bool:
         """Whether a client has subscribed to the events."""
+        return bool(self._listening())
+
+    def has_unacknowledged(self) -> bool:
+        """Whether a client that has subscribed to the events has not acknowledged one yet."""
+        return any(one._triggered_events or one._not_acknowledged_results for one in self._listening())
+
+    def _listening(self) -> list[InternalSubscription]:
+        """Asyncua tells this nowhere else; test_results_wait_for_a_client… goes red where it is no longer so."""
         of_server = _standard(ObjectIds.Server)
         subscriptions = self._server.iserver.subscription_service.subscriptions.values()
-        return any(one.monitored_item_srv._monitored_events.get(of_server) for one in subscriptions)
+        return [one for one in subscriptions if one.monitored_item_srv._monitored_events.get(of_server)]
 
     async def take(self, result: PublishedVerdict, *, late: bool = False) -> None:
         """Show a result and send its event."""

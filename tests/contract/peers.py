@@ -3,7 +3,9 @@
 Another one joins by a class like `WebhookPeer` and its name in `EVERY_PEER` of test_sinks.py.
 """
 
+import asyncio
 import json
+import signal
 import socket
 import sys
 import threading
@@ -12,12 +14,16 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from asyncua import Client, ua
 
 from infra.bus.kafka import KafkaBusConsumer
 from infra.settings import Settings
 
 from ..kafka_server import KafkaServer, on_kafka
+from ..mosquitto import Listener, Mosquitto
 from ..servers import free_port
 
 WEBHOOK_SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -221,3 +227,127 @@ class KafkaPeer:
 
     def close(self) -> None:
         self.come_back()
+
+
+@dataclass
+class MqttPeer:
+    """An MES that listens at a broker, with a session that the broker keeps while either of them is away."""
+
+    broker: Mosquitto
+    output: Path
+    _listener: Listener | None = None
+    _up: bool = False
+
+    def settings(self, of: Settings) -> Settings:
+        self.come_back()
+        self._listener = Listener(self.broker, self.output, topics="differline/verdicts/#")
+        self._listener.wait_until_there()
+        return Settings(
+            data_dir=of.data_dir,
+            database_url=of.database_url,
+            redis_url=of.redis_url,
+            mqtt_host="127.0.0.1",
+            mqtt_port=self.broker.port,
+        )
+
+    def go_away(self) -> None:
+        """In order: Mosquitto acknowledges what it has in memory alone, and a kill would lose that."""
+        self.broker.stop()
+        self._up = False
+
+    def come_back(self) -> None:
+        if not self._up:
+            self.broker.start()
+        self._up = True
+
+    def got(self) -> list[Got]:
+        assert self._listener is not None
+        found: list[Got] = []
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < 2.0:
+            messages = self._listener.messages("differline/verdicts/")
+            if len(messages) - 1 > len(found):
+                quiet_since = time.monotonic()
+            found = [Got(each["body"]["camera"], each["body"]["resultId"]) for each in messages if each["body"]]
+            time.sleep(0.1)
+        return found
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        self.broker.stop(signal.SIGKILL)
+
+
+@dataclass
+class OpcUaPeer:
+    """An MES that is subscribed to the results' events, and asks for those it missed whenever it is connected again."""
+
+    port: int = field(default_factory=free_port)
+    _taken: list[Got] = field(default_factory=list)
+    _seen: dict[str, str] = field(default_factory=dict)
+    _here: threading.Event = field(default_factory=threading.Event)
+    _closed: bool = False
+    _thread: threading.Thread | None = None
+
+    def settings(self, of: Settings) -> Settings:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._listen()), daemon=True)
+        self._thread.start()
+        return Settings(
+            data_dir=of.data_dir,
+            database_url=of.database_url,
+            redis_url=of.redis_url,
+            opcua_port=self.port,
+            opcua_events="wait",
+        )
+
+    def go_away(self) -> None:
+        self._here.clear()
+
+    def come_back(self) -> None:
+        self._here.set()
+
+    def got(self) -> list[Got]:
+        return list(self._taken)
+
+    def close(self) -> None:
+        self._closed = True
+        self._here.set()
+        if self._thread is not None:
+            self._thread.join(20)
+            assert not self._thread.is_alive()
+
+    async def _listen(self) -> None:
+        while not self._closed:
+            if self._here.is_set():
+                with suppress(OSError, TimeoutError, ua.UaError):  # the relay is killed now and then
+                    await self._connected()
+            await asyncio.sleep(0.1)
+
+    async def _connected(self) -> None:
+        async with Client(f"opc.tcp://127.0.0.1:{self.port}/differline/", timeout=2) as client:
+            collecting = _Collecting()
+            kind = await client.nodes.base_event_type.get_child(["2:ResultReadyEventType"])
+            subscription = await client.create_subscription(10, collecting)
+            await subscription.subscribe_events(client.nodes.server, kind)
+            management = client.get_node("ns=2;s=ResultManagement")
+            for camera, known in self._seen.items():
+                for text in await management.call_method("2:GetResultsAfter", camera, known) or ():
+                    self._take(camera, json.loads(text)["resultId"])
+            while self._here.is_set() and not self._closed:
+                while collecting.waiting:
+                    self._take(*collecting.waiting.pop(0))
+                await client.check_connection()
+                await asyncio.sleep(0.02)
+            client.disconnect_socket()  # as when it is killed: no goodbye
+
+    def _take(self, camera: str, result_id: str) -> None:
+        self._seen[camera] = result_id
+        self._taken.append(Got(camera, result_id))
+
+
+class _Collecting:
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str, str]] = []
+
+    def event_notification(self, event: Any) -> None:
+        self.waiting.append((event.Camera, event.ResultId))

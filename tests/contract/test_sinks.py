@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -19,12 +20,15 @@ from infra.store.positions import claim
 from infra.store.results import write_batch
 
 from ..integration.rows import FIRST, batch, unjudged
-from .peers import Got, KafkaPeer, Peer, WebhookPeer
+from ..mosquitto import Mosquitto, mosquitto
+from .peers import Got, KafkaPeer, MqttPeer, OpcUaPeer, Peer, WebhookPeer
+
+__all__ = ["mosquitto"]  # a fixture
 
 VERDICTS = 1000
 CAMERAS = 5
 PATIENCE_S = 120.0
-EVERY_PEER = ["webhook_peer", pytest.param("kafka_peer", marks=pytest.mark.kafka)]
+EVERY_PEER = ["webhook_peer", "mqtt_peer", "opcua_peer", pytest.param("kafka_peer", marks=pytest.mark.kafka)]
 
 
 @pytest.fixture(params=EVERY_PEER)
@@ -41,6 +45,20 @@ def webhook_peer() -> Iterator[WebhookPeer]:
         return 204
 
     made = WebhookPeer(slowly)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def mqtt_peer(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[MqttPeer]:
+    made = MqttPeer(mosquitto, tmp_path / "mes")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def opcua_peer() -> Iterator[OpcUaPeer]:
+    made = OpcUaPeer()
     yield made
     made.close()
 

@@ -483,6 +483,7 @@ def test_no_service_can_change_what_was_found_or_done(user_of: UserOf, service: 
         (
             "relay",
             {
+                "notice_cursors.after_id",
                 "output_cursors.id",
                 "output_cursors.moved_at",
                 "output_cursors.refused_in_a_row",
@@ -558,7 +559,7 @@ def test_each_service_changes_its_own_columns_only(user_of: UserOf, service: str
                 "verdicts",
             },
         ),
-        ("relay", {"audit_log", "output_cursors", "output_refusals"}),
+        ("relay", {"alert_notices", "audit_log", "notice_cursors", "output_cursors", "output_refusals"}),
         ("trainer", {"audit_log", "decisions", "models", "promotions", "second_verdicts"}),
         ("dashboard", {"alert_actions", "audit_log", "decisions", "model_requests", "role_limits"}),
     ],
@@ -594,6 +595,8 @@ def test_each_service_adds_to_its_own_tables_only(
         ("relay", "SELECT who FROM audit_log"),
         ("relay", "INSERT INTO output_refusals (refused_at) SELECT now() WHERE false"),
         ("scorer", "SELECT sink FROM output_cursors"),
+        ("scorer", "SELECT target FROM alert_notices"),
+        ("relay", "INSERT INTO alert_notices (told_at) SELECT now() WHERE false"),
         ("ingest", "SELECT id FROM audit_log"),
         ("trainer", "INSERT INTO models (registered_at) SELECT now() WHERE false"),
         ("ingest", "SELECT * FROM verdicts"),
