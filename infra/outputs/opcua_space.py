@@ -9,6 +9,7 @@ Node ids are texts: `Heartbeat`, `NAME/Verdict`. All variables of a result are w
 Sequence last. Verdict is GOOD or DEFECT, and of good quality, only while verdicts arrive in time.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -160,12 +161,19 @@ class AddressSpace:
 
     async def beat(self, alive: int, at: datetime, cameras: list[CameraStanding], in_time: bool) -> None:
         """Show that we live, and how the cameras stand."""
-        self._alive = True
+        was_alive, self._alive = self._alive, True
         for standing in cameras:
+            is_new = standing.camera not in self._cameras
             camera = await self._camera(standing.camera)
-            before, camera.standing = camera.doubt(True), standing
+            before, camera.standing = camera.doubt(was_alive), standing
             if camera.doubt(True) != before:
                 await self._show(camera)
+            if is_new:
+                await asyncio.sleep(0)  # a camera takes milliseconds to make, and clients of the others wait meanwhile
+        for name in self._cameras.keys() - {standing.camera for standing in cameras}:
+            if self._cameras[name].standing is not None:
+                self._cameras[name].standing = None
+                await self._show(self._cameras[name])
         await self._write(self._id("Watchdog"), in_time, _Type.Boolean, at)
         await self._write(self._id("Heartbeat"), alive % 2**32, _Type.UInt32, at)
 
@@ -175,7 +183,7 @@ class AddressSpace:
             return
         self._alive = False
         await self._write(self._id("Watchdog"), False, _Type.Boolean, datetime.now(UTC))
-        for camera in self._cameras.values():
+        for camera in list(self._cameras.values()):
             await self._show(camera)
 
     async def _camera(self, name: str) -> _Camera:

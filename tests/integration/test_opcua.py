@@ -125,6 +125,7 @@ def test_it_is_never_good_while_verdicts_are_late_or_nobody_tells(shared: OpcUaS
     assert shown(sink, "new") == ("NO_VERDICT", 0, False, "no_result", "UncertainInitialValue")
     beat(sink, stopped(LATE))
     assert shown(sink, LATE) == ("NO_VERDICT", 0, False, "stopped", "UncertainLastUsableValue")
+    assert shown(sink, "new")[3] == "unknown", "nobody tells of it any more"
     sink.deliver([verdict_row(2, LATE)], 5.0)
     assert shown(sink, LATE)[0] == "NO_VERDICT", "a verdict that comes late is not shown as one in time"
     beat(sink, in_time(LATE))
@@ -141,6 +142,8 @@ def test_it_is_never_good_while_verdicts_are_late_or_nobody_tells(shared: OpcUaS
     time.sleep(3.6)  # no beat: the relay hangs, or its database does
     assert shown(sink, LATE) == ("NO_VERDICT", 0, False, "unknown", "UncertainNoCommunicationLastUsableValue")
     assert reading(sink, pulse) == [7, False]
+    beat(sink, in_time(LATE), alive=8)
+    assert shown(sink, LATE)[0] == "GOOD", "it lives again"
 
 
 def test_variables_that_are_read_together_are_of_one_result(shared: OpcUaSink) -> None:
