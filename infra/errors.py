@@ -4,6 +4,7 @@ DifferlineError
 ├── SettingsError           a setting is unknown or out of range
 ├── EngineError             an embedded engine cannot start (another version's data, a taken port)
 ├── FleetError              one of several scorers on a machine dies again and again, or does not end in order
+├── SourceError             a camera or file gives what cannot be sent, and waiting will not help
 ├── BadFrameError           one frame cannot be judged: dead letter, with its reason
 ├── AccessDeniedError       somebody at the dashboard may not do this, or nobody is signed in; nothing was done
 ├── TrainingSetError        the pictures to learn from are missing, too few or broken
@@ -23,6 +24,8 @@ DifferlineError
     ├── BusAwayError
     ├── ArchiveAwayError
     ├── PeerAwayError       the peer of an output: a webhook, a machine
+    ├── CameraAwayError     a camera does not answer, or sends nothing
+    │   └── CameraLoginError    it refuses user name and password: tried again slowly, since cameras lock a user out
     ├── BusFullError        the stream is at its bound: the producer waits
     └── SpoolFullError      the disk spool of a camera is at its bound, or its disk is full
 """
@@ -44,6 +47,10 @@ class EngineError(DifferlineError):
 
 class FleetError(DifferlineError):
     """One of several scorers on a machine dies again and again, or does not end in order."""
+
+
+class SourceError(DifferlineError):
+    """A camera or file gives what cannot be sent, and waiting will not help: it is no video, or too small for the region."""
 
 
 class DeadLetterReason(StrEnum):
@@ -148,6 +155,14 @@ class ArchiveAwayError(TransientError):
 
 class PeerAwayError(TransientError):
     """The peer of an output does not take verdicts now; its text has no credentials."""
+
+
+class CameraAwayError(TransientError):
+    """A camera does not answer, or sends nothing."""
+
+
+class CameraLoginError(CameraAwayError):
+    """A camera refuses the user name and password that it was given, or wants some; somebody may mend that."""
 
 
 class BusFullError(TransientError):

@@ -1,11 +1,10 @@
 """`differline ingest`: where the service is put together."""
 
 import math
-import signal
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +12,14 @@ import typer
 
 from infra.errors import SettingsError
 from infra.frames import MAX_TEXT
-from infra.stopping import set_from_handler
+from ingest.commands import many, one
+from ingest.commands.options import PartCodeOption, PartPatternOption
+from ingest.commands.outcome import print_report, stop_on_signal
 
 if TYPE_CHECKING:
     from infra.settings import Settings
     from ingest.gateway import IngestReport
     from ingest.sources import CapturedPicture
-    from ingest.sources.folder import FolderSource
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Send frames to the line: the pictures of a folder, or of a simulated camera.",
 )
+
+app.command()(one.video)
+app.command()(one.rtsp)
+app.command()(one.usb)
+app.command()(many.cameras)
 
 CameraOption = Annotated[str, typer.Option("--camera", help="Name of the camera; its frames stay in order.")]
 ProductOption = Annotated[str, typer.Option("--product", help="What is on the pictures; chooses the model.")]
@@ -52,30 +57,36 @@ def folder(
     fps: FpsOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and send what is added, once it is whole.")] = False,
     job: JobOption = None,
+    part_pattern: PartPatternOption = None,
+    part_code: PartCodeOption = None,
     spool: SpoolOption = False,
 ) -> None:
     """Send the pictures of a folder, sorted by path, byte for byte.
 
     Broken files are sent too: the scorer keeps them as dead letters with their reason. A frame counts as captured when its
-    file is read; its part id is the path below DIR without suffix. A file larger than DIFFERLINE_MAX_FRAME_BYTES cannot be
-    sent: it is named and counted at the end.
+    file is read; its part id is the path below DIR without suffix, unless --part-pattern or --part-code says another. A file
+    larger than DIFFERLINE_MAX_FRAME_BYTES cannot be sent: it is named and counted at the end.
     """
     from infra.settings import load_settings
+    from ingest.part_id import CodeReader, parsed_code, parsed_pattern
     from ingest.sources.folder import FolderSource
+    from ingest.sources.identified import Identified
     from ingest.sources.watched import WatchedFolder
 
     _check_names(camera=camera, product=product, job=job)
     _check_fps(fps)
+    names = None if part_pattern is None else parsed_pattern(part_pattern)
+    code = None if part_code is None else CodeReader(parsed_code(part_code))
     if not directory.is_dir():
         raise SettingsError(f"{directory} is not a folder")
     settings = load_settings()
     source = FolderSource(directory, max_bytes=settings.max_frame_bytes, job_id=job)
     if not watch and not source.files():
         raise SettingsError(f"{directory} holds no pictures (*.jpg, *.jpeg, *.png)")
-    with _stop_on_signal() as stop:
-        pictures = WatchedFolder(source, stop) if watch else source
+    with stop_on_signal() as stop:
+        pictures = Identified(WatchedFolder(source, stop) if watch else source, names, code)
         report = _send(settings, pictures, stop, camera=camera, product=product, fps=fps, spooled=spool)
-    _print_report(report, camera, settings, source)
+    print_report(report, camera, settings, source)
 
 
 @app.command()
@@ -122,7 +133,7 @@ def simulate(
     if not 0 <= defect_rate <= 1:
         raise SettingsError(f"--defect-rate must lie between 0 and 1, not {defect_rate}")
     source = SimulatedCamera(product, seed=seed, defect_rate=defect_rate, frames=frames, job_id=job, lamp=lamp)
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         if to_folder is not None:
             _write(source, to_folder, frames, defect_rate, stop)
             return
@@ -130,7 +141,7 @@ def simulate(
             raise SettingsError("--camera is needed to send frames (or --to-folder to write them)")
         settings = load_settings()
         report = _send(settings, source, stop, camera=camera, product=product, fps=fps, spooled=spool)
-    _print_report(report, camera, settings)
+    print_report(report, camera, settings)
 
 
 def _send(
@@ -180,47 +191,6 @@ def _write(
     counts = write_dataset(pictures, target, training=defect_rate == 0, stop=stop)
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
     typer.echo(f"wrote {counts.total()} pictures to {target}: {kinds or 'none'}")
-
-
-def _print_report(
-    report: "IngestReport", camera: str, settings: "Settings", source: "FolderSource | None" = None
-) -> None:
-    """Say what became of the run; the exit code stays 0, for what was refused was said and never accepted."""
-    taken = "the spool" if report.spooled else "the bus"
-    stopped = ", stopped on request" if report.stopped else ""
-    typer.echo(f"{camera}: {taken} accepted {report.accepted} frames in run {report.run}{stopped}")
-    limit = f"larger than {settings.max_frame_bytes} bytes, the limit of a frame"
-    _print_left_out(limit, report.refused, report.refused_names)
-    if source is not None:
-        _print_left_out("not readable", source.unreadable, source.unreadable_names)
-
-
-def _print_left_out(why: str, count: int, names: list[str]) -> None:
-    if count:
-        more = f" and {count - len(names)} more" if count > len(names) else ""
-        typer.echo(f"NOT sent, {why}: {count} ({', '.join(names)}{more})", err=True)
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one acts as always."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask_to_stop(*_: object) -> None:
-        set_from_handler(stop)
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, ask_to_stop)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 def _check_names(**names: str | None) -> None:

@@ -25,9 +25,10 @@ from infra.store.connect import open_database
 from infra.store.schema import migrate
 
 from .kafka_server import OFF, kafka, mortal_kafka, needs_kafka
+from .rtsp_camera import numbered_pictures
 from .servers import LocalServers, ServersError
 
-__all__ = ["kafka", "mortal_kafka"]  # fixtures
+__all__ = ["kafka", "mortal_kafka", "numbered_pictures"]  # fixtures
 _left_out = pytest.StashKey[list[str]]()
 
 

@@ -1,6 +1,7 @@
 import inspect
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from typer.testing import CliRunner
 
 from infra.errors import SettingsError
 from ingest import __main__ as main
+from ingest.commands import many, one
+from ingest.commands.outcome import stop_on_signal
 
 RUN = CliRunner()
 NAMED = ["--camera", "c", "--product", "p"]
@@ -62,10 +65,17 @@ def test_to_folder_needs_no_camera_and_no_engines(tmp_path: Path) -> None:
     assert len(list((tmp_path / "train" / "good").glob("*.jpg"))) == 2
 
 
+@pytest.mark.parametrize(
+    "url", ["rtsp://u:geheim@1@cam/1", "http://u:geheim@cam/1", "rtsp://u:geheim/x@cam/1", "rtsp://u:${NOT_SET}@cam"]
+)
+def test_a_bad_address_is_refused_without_a_word_of_it(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "geheim" not in refusal(["rtsp", url, *NAMED]) + "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_to_stop_and_the_second_acts_as_always(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with main._stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         assert signal.getsignal(number) is not before
         os.kill(os.getpid(), number)
         assert stop.wait(10)
@@ -73,9 +83,9 @@ def test_the_first_signal_asks_to_stop_and_the_second_acts_as_always(number: sig
     assert signal.getsignal(number) is before
 
 
-@pytest.mark.parametrize("command", ["folder", "simulate"])
-def test_help_explains_every_option(command: str) -> None:
-    result = RUN.invoke(main.app, [command, "-h"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
+@pytest.mark.parametrize("command", [main.folder, main.simulate, one.video, one.rtsp, one.usb, many.cameras])
+def test_help_explains_every_option(command: Callable[..., None]) -> None:
+    result = RUN.invoke(main.app, [command.__name__, "-h"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
     assert result.exit_code == 0
-    for name in inspect.signature(getattr(main, command)).parameters:
-        assert (f"--{name.replace('_', '-')}" in result.output) or name == "directory"
+    for name in inspect.signature(command).parameters:
+        assert (f"--{name.replace('_', '-')}" in result.output) or name in ("directory", "file", "url", "device")
