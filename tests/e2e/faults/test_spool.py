@@ -207,7 +207,9 @@ def test_a_bus_that_is_away_loses_no_frame_and_costs_no_memory(plant: Plant, tab
         assert of_outage >= 0.9 * FPS * away_s  # it went on at its pace
         plant.servers.up("postgres", "redis", *(["kafka"] if plant.bus == "kafka" else []))
         back = time.monotonic()
-        wait_until(lambda: len(set(reader.frames)) >= len(counted) - 1, 120 + 3 * away_s, "frames of the outage and since")
+        wait_until(
+            lambda: len(set(reader.frames)) >= len(counted) - 1, 120 + 3 * away_s, "frames of the outage and since"
+        )
         drained_s = time.monotonic() - back
         memory_mib.append(seen.memory_info().rss / MIB)
         process.terminate()

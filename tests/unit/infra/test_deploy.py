@@ -183,7 +183,9 @@ def test_each_service_is_probed_for_fresh_results_and_has_its_own_database_user(
         (container,) = pods()[service]["containers"]
         for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
             assert container[probe]["httpGet"] == {"path": "/healthz", "port": "metrics"}
-        (user,) = [v["valueFrom"]["secretKeyRef"]["key"] for v in container["env"]]
+        secrets = [v["valueFrom"]["secretKeyRef"] for v in container["env"]]
+        (user,) = [secret["key"] for secret in secrets if secret["name"] == "differline-database"]
+        assert all(secret.get("optional") for secret in secrets if secret["name"] != "differline-database")
         assert user == service
 
 

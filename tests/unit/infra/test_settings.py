@@ -98,3 +98,22 @@ def test_the_readme_has_the_settings_as_they_are() -> None:
     table, marker, _ = after.partition("<!-- /settings -->")
     assert marker
     assert table.strip() == settings_table(), "run `python -m infra.settings` and put its table into the README"
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_the_outbox_is_filled_where_an_output_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (load_settings().outputs, load_settings().fills_outbox) == ((), False)
+    assert load_settings(outbox="on").fills_outbox
+    monkeypatch.setenv("DIFFERLINE_WEBHOOK_URL", "")  # as compose.yaml hands on what is not set
+    assert load_settings().outputs == ()
+    monkeypatch.setenv("DIFFERLINE_WEBHOOK_URL", "https://eva:open-sesame@mes.example/hook")
+    monkeypatch.setenv("DIFFERLINE_WEBHOOK_SECRET", SECRET)
+    settings = load_settings()
+    assert (settings.outputs, settings.fills_outbox) == (("webhook",), True)
+    assert load_settings(bus="kafka").outputs == ("kafka", "webhook")
+    assert not load_settings(outbox="off").fills_outbox
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "open-sesame" not in shown
+        assert SECRET not in shown
