@@ -2,9 +2,9 @@
 
 import logging
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import unquote
 
 from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
@@ -14,6 +14,8 @@ from infra.errors import SettingsError, TransientError
 
 _SHORTEST_SECRET = 4
 _PARTS = re.compile(r"[/:@?&=,;#]+")
+_HOST = re.compile(r"^(?:[^/?]*@)?([^/:@?]+)")
+_TOLD: ContextVar[list[str] | None] = ContextVar("told", default=None)
 _LOGGER = logging.getLogger("apprise")  # the only place where Apprise says why a message was not taken
 
 
@@ -31,6 +33,8 @@ class Sender:
             SettingsError: Apprise does not know what the URL means.
         """
         _LOGGER.propagate = False  # it may name what is not to be shown
+        _LOGGER.setLevel(logging.DEBUG)
+        _LOGGER.addHandler(_OVERHEARING)
         self.name = name
         self._url = url
         self._apprise = Apprise(asset=AppriseAsset(app_id="differline", app_desc="differline"))
@@ -49,31 +53,36 @@ class Sender:
             raise TransientError(f"{self.name}: {self._without_secrets(' '.join(told)) or 'not sent'}")
 
     def _without_secrets(self, text: str) -> str:
-        scheme, _, rest = self._url.get_secret_value().partition("://")
+        """Return it on one line without any part of the URL but its host."""
+        url = self._url.get_secret_value()
+        scheme, _, rest = url.partition("://")
+        host = _HOST.search(rest)
         for part in sorted({*_PARTS.split(rest), *_PARTS.split(unquote(rest))}, key=len, reverse=True):
-            if len(part) >= _SHORTEST_SECRET and part != scheme:
+            if len(part) >= _SHORTEST_SECRET and part not in {scheme, host and host[1]}:
                 text = text.replace(part, "…")
         return " ".join(text.split())[:500]
 
 
 class _Overhearing(logging.Handler):
-    """Collects what this thread says, and not what another target's does at the same time."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._thread = threading.get_ident()
-        self.told: list[str] = []
+    """Notes what Apprise says about the message that is sent in this context, and not about another target's."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.told.append(record.getMessage())
+        if (told := _TOLD.get()) is None:
+            return
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING or "Exception:" in text:  # what the library below said
+            told.append(text)
+
+
+_OVERHEARING = _Overhearing(logging.DEBUG)
 
 
 @contextmanager
 def _overheard() -> Iterator[list[str]]:
-    handler = _Overhearing()
-    _LOGGER.addHandler(handler)
+    """Apprise sends in threads of its own, to which it hands the context."""
+    told: list[str] = []
+    token = _TOLD.set(told)
     try:
-        yield handler.told
+        yield told
     finally:
-        _LOGGER.removeHandler(handler)
+        _TOLD.reset(token)

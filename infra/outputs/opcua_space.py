@@ -12,7 +12,6 @@ Sequence last. Verdict is GOOD or DEFECT, and of good quality, only while verdic
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -27,54 +26,13 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
 from infra.outputs.camera_level import camera_level
+from infra.outputs.opcua_result import EMPTY, FIELDS, SEQUENCE, SHOWN, Type, shown
 from infra.outputs.opcua_server import NAMESPACE
 from infra.outputs.sink import CameraStanding
 from infra.store.outbox import PublishedVerdict
 from infra.verdict_message import verdict_message
 
 KEPT_RESULTS = 2000
-VERDICT_CODES = {"NO_VERDICT": 0, "GOOD": 1, "DEFECT": 2}
-_COMPLETED, _FAILED = 1, 4  # ResultState of OPC 40100-1
-_NAN = float("nan")
-_Type = ua.VariantType
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    name: str
-    type: ua.VariantType
-    value: Callable[[PublishedVerdict], Any]
-
-
-def _recipe(result: PublishedVerdict) -> str:
-    version = result.verdict.model_version
-    return "" if version is None else f"{result.verdict.product}/{version}"
-
-
-def _spent_ms(result: PublishedVerdict) -> float:
-    return (result.decode_ms or 0.0) + (result.score_ms or 0.0)
-
-
-_FIELDS = (
-    _Field("ResultId", _Type.String, lambda r: r.result_id),
-    _Field("PartId", _Type.String, lambda r: r.verdict.part_id or ""),
-    _Field("ProductId", _Type.String, lambda r: r.verdict.product),
-    _Field("JobId", _Type.String, lambda r: r.verdict.job_id or ""),
-    _Field("RecipeId", _Type.String, _recipe),
-    _Field("IsSimulated", _Type.Boolean, lambda r: r.verdict.simulated is not None),
-    _Field("ResultState", _Type.Int32, lambda r: _FAILED if r.verdict.state == "NO_VERDICT" else _COMPLETED),
-    _Field("CreationTime", _Type.DateTime, lambda r: r.verdict.committed_at),
-    _Field("StartTime", _Type.DateTime, lambda r: r.verdict.received_at),
-    _Field("EndTime", _Type.DateTime, lambda r: r.verdict.committed_at),
-    _Field("ProcessingDuration", _Type.Double, _spent_ms),
-    _Field("CapturedTime", _Type.DateTime, lambda r: r.verdict.captured_at),
-    _Field("FrameId", _Type.String, lambda r: r.verdict.frame_id),
-    _Field("Score", _Type.Double, lambda r: _NAN if r.verdict.score is None else r.verdict.score),
-    _Field("Threshold", _Type.Double, lambda r: _NAN if r.verdict.threshold is None else r.verdict.threshold),
-    _Field("PValue", _Type.Double, lambda r: _NAN if r.verdict.p_value is None else r.verdict.p_value),
-)
-_SHOWN = (("Reason", _Type.String), ("InTime", _Type.Boolean), ("VerdictCode", _Type.Int32), ("Verdict", _Type.String))
-_SEQUENCE = "Sequence"
 
 
 @dataclass
@@ -115,8 +73,8 @@ class AddressSpace:
         """Make the objects that are there before any camera is known."""
         self._index = await self._server.register_namespace(NAMESPACE)
         line = await self._server.nodes.objects.add_object(self._id("differline"), self._name("differline"))
-        await self._add(line, "Heartbeat", "Heartbeat", _Type.UInt32)
-        await self._add(line, "Watchdog", "Watchdog", _Type.Boolean)
+        await self._add(line, "Heartbeat", "Heartbeat", Type.UInt32)
+        await self._add(line, "Watchdog", "Watchdog", Type.Boolean)
         self._folder = await line.add_folder(self._id("Cameras"), self._name("Cameras"))
         management = await line.add_object(self._id("ResultManagement"), self._name("ResultManagement"))
         await management.add_method(
@@ -126,8 +84,7 @@ class AddressSpace:
             [_argument("Camera"), _argument("ResultId")],
             [_argument("Results", is_list=True)],
         )
-        shown = [("Camera", _Type.String), *_SHOWN]
-        properties = [(each.name, each.type) for each in _FIELDS] + shown
+        properties = [(each.name, each.type) for each in FIELDS] + [("Camera", Type.String), *SHOWN]
         kind = await self._server.create_custom_event_type(
             self._index,
             "ResultReadyEventType",
@@ -174,15 +131,15 @@ class AddressSpace:
             if self._cameras[name].standing is not None:
                 self._cameras[name].standing = None
                 await self._show(self._cameras[name])
-        await self._write(self._id("Watchdog"), in_time, _Type.Boolean, at)
-        await self._write(self._id("Heartbeat"), alive % 2**32, _Type.UInt32, at)
+        await self._write(self._id("Watchdog"), in_time, Type.Boolean, at)
+        await self._write(self._id("Heartbeat"), alive % 2**32, Type.UInt32, at)
 
     async def silence(self) -> None:
         """Show that nobody tells any more how the cameras stand: nothing is to be relied on."""
         if not self._alive:
             return
         self._alive = False
-        await self._write(self._id("Watchdog"), False, _Type.Boolean, datetime.now(UTC))
+        await self._write(self._id("Watchdog"), False, Type.Boolean, datetime.now(UTC))
         for camera in list(self._cameras.values()):
             await self._show(camera)
 
@@ -193,8 +150,8 @@ class AddressSpace:
         camera = _Camera(name, sequence=int(time.time()) % 2**31)
         level = camera_level(name)
         parent = await self._folder.add_object(self._id(f"Cameras/{level}"), self._name(name))
-        typed = [(each.name, each.type) for each in _FIELDS]
-        for variable, kind in [*typed, *_SHOWN, (_SEQUENCE, _Type.UInt32)]:
+        typed = [(each.name, each.type) for each in FIELDS]
+        for variable, kind in [*typed, *SHOWN, (SEQUENCE, Type.UInt32)]:
             camera.nodes[variable] = await self._add(parent, f"{level}/{variable}", variable, kind)
         self._cameras[name] = camera
         await self._show(camera)
@@ -206,12 +163,12 @@ class AddressSpace:
         result = camera.last
         at = datetime.now(UTC) if doubt or result is None else result.verdict.committed_at
         if result is not None:
-            for each in _FIELDS:
+            for each in FIELDS:
                 await self._write(camera.nodes[each.name], each.value(result), each.type, at, status)
-        for (name, kind), value in zip(_SHOWN, _shown(result, doubt), strict=True):
+        for (name, kind), value in zip(SHOWN, shown(result, doubt[0] if doubt else None), strict=True):
             known = StatusCodes.Good if name in {"InTime", "Reason"} else status
             await self._write(camera.nodes[name], value, kind, at, known)
-        await self._write(camera.nodes[_SEQUENCE], camera.sequence % 2**32, _Type.UInt32, at)
+        await self._write(camera.nodes[SEQUENCE], camera.sequence % 2**32, Type.UInt32, at)
 
     async def _announce(self, camera: _Camera, result: PublishedVerdict) -> None:
         """The event tells the verdict on record, and whether it came in time."""
@@ -219,9 +176,9 @@ class AddressSpace:
         event.SourceNode = self._id(f"Cameras/{camera_level(camera.name)}")
         event.SourceName = event.Camera = camera.name
         event.Severity = 1 if result.verdict.state == "GOOD" else 500
-        for each in _FIELDS:
+        for each in FIELDS:
             setattr(event, each.name, each.value(result))
-        for (name, _), value in zip(_SHOWN, _shown(result, None), strict=True):
+        for (name, _), value in zip(SHOWN, shown(result, None), strict=True):
             setattr(event, name, value)
         event.InTime = camera.doubt(self._alive) is None
         await self._events.trigger(
@@ -232,44 +189,26 @@ class AddressSpace:
         of_camera = [(known, text) for name, known, text in self._kept if name == camera]
         ids = [known for known, _ in of_camera]
         first = ids.index(result_id) + 1 if result_id in ids else 0
-        return ua.Variant([text for _, text in of_camera[first:]], _Type.String, is_array=True)
+        return ua.Variant([text for _, text in of_camera[first:]], Type.String, is_array=True)
 
     async def _add(self, parent: Node, node_id: str, name: str, kind: ua.VariantType) -> ua.NodeId:
         identifier = self._id(node_id)
-        await parent.add_variable(identifier, self._name(name), ua.Variant(_EMPTY[kind], kind))
-        await self._write(identifier, _EMPTY[kind], kind, datetime.now(UTC), StatusCodes.UncertainInitialValue)
+        await parent.add_variable(identifier, self._name(name), ua.Variant(EMPTY[kind], kind))
+        await self._write(identifier, EMPTY[kind], kind, datetime.now(UTC), StatusCodes.UncertainInitialValue)
         return identifier
 
     async def _write(
         self, node: ua.NodeId, value: Any, kind: ua.VariantType, at: datetime, status: int = StatusCodes.Good
     ) -> None:
         now = datetime.now(UTC)
-        shown = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), SourceTimestamp=at, ServerTimestamp=now)  # type: ignore[arg-type]
-        await self._server.iserver.write_attribute_value(node, shown)
+        data = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), SourceTimestamp=at, ServerTimestamp=now)  # type: ignore[arg-type]
+        await self._server.iserver.write_attribute_value(node, data)
 
     def _id(self, text: str) -> ua.NodeId:
         return ua.NodeId(text, self._index)  # type: ignore[arg-type]
 
     def _name(self, text: str) -> ua.QualifiedName:
         return ua.QualifiedName(text, self._index)
-
-
-_EMPTY: dict[ua.VariantType, Any] = {
-    _Type.String: "",
-    _Type.Boolean: False,
-    _Type.Int32: 0,
-    _Type.UInt32: 0,
-    _Type.Double: _NAN,
-    _Type.DateTime: datetime(1970, 1, 1, tzinfo=UTC),
-}
-
-
-def _shown(result: PublishedVerdict | None, doubt: tuple[str, int] | None) -> tuple[str, bool, int, str]:
-    """Reason, InTime, VerdictCode and Verdict."""
-    if doubt is not None or result is None:
-        return (doubt[0] if doubt else "no_result"), False, VERDICT_CODES["NO_VERDICT"], "NO_VERDICT"
-    state = result.verdict.state.value
-    return result.verdict.reason or "", True, VERDICT_CODES[state], state
 
 
 def _standard(number: int) -> ua.NodeId:

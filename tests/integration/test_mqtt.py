@@ -88,8 +88,9 @@ def test_a_verdict_arrives_as_the_schema_says_with_its_key(opening: Opening, lis
 
 
 def test_beats_say_that_verdicts_stopped_and_the_will_that_we_did(
-    opening: Opening, listener: Listener, mosquitto: Mosquitto, tmp_path: Path
+    opening: Opening, listener: Listener, mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("infra.outputs.mqtt._STATE_EXPIRES_S", 2)
     sink = opening()
     sink.deliver([verdict_row(1)], 10.0)
     sink.beat(standing(1, in_time("cam"), in_time("b")))
@@ -101,7 +102,7 @@ def test_beats_say_that_verdicts_stopped_and_the_will_that_we_did(
     late = Listener(mosquitto, tmp_path / "plc")  # a PLC that comes later finds how things stand
     assert late.wait_for("differline/state/b")[0]["body"]["state"] == "DEFECT"
     late.close()
-    time.sleep(6.5)
+    time.sleep(3.2)
     later = Listener(mosquitto, tmp_path / "plc later")  # the broker forgets what nobody renews
     assert later.wait_for("differline/status")[0]["body"] == {"state": "ONLINE"}
     assert later.messages("differline/state") == []
