@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 from infra.metrics import METRICS, Kind
+from infra.notify import app as notify_app
 from infra.settings import ENV_PREFIX, Settings
 from trainer.life.commands import refit_app, schedule_app
 
@@ -222,11 +223,21 @@ def test_the_trainers_of_kubernetes_systemd_and_compose_take_requests() -> None:
     assert user == "trainer"
 
 
+def test_people_are_told_by_the_same_command_in_compose_and_systemd() -> None:
+    unit = (DEPLOY / "systemd" / "differline-notify.service").read_text()
+    (command,) = re.findall(r"^ExecStart=/\S+/differline (.+)$", unit, re.MULTILINE)
+    service = compose()["services"]["notify"]
+    assert service["command"] == [command] == ["notify"]
+    get_command(notify_app).make_context("notify", [], resilient_parsing=False)
+    assert "profiles" in service, "without targets it would end, and be started again and again"
+
+
 def test_systemd_reads_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("NOT CHECKED: systemd-analyze is missing (Debian's package systemd), so nobody has read the units")
     units = [
-        tmp_path / name for name in ("differline-refit.service", "differline-refit.timer", "differline-trainer.service")
+        tmp_path / f"differline-{name}"
+        for name in ("refit.service", "refit.timer", "trainer.service", "notify.service")
     ]
     for unit in units:
         text = (DEPLOY / "systemd" / unit.name).read_text()
