@@ -130,6 +130,14 @@ INGEST_SKIPPED = Metric(
     "Frames that a camera could not hand in, by `reason`: `bus_away` (and the spool full, or none) or `camera_away`.",
     ("camera", "reason"),
 )
+INGEST_HTTP_ANSWERS = Metric(
+    "differline_ingest_http_answers_total",
+    Service.INGEST,
+    Kind.COUNTER,
+    "posts",
+    "Answers to frames that were posted by HTTP, by `status`: 202 was accepted, 429 is to be sent again, others never were.",
+    ("status",),
+)
 
 SCORER_FRAMES = Metric(
     "differline_scorer_frames_total",
@@ -317,6 +325,7 @@ METRICS: tuple[Metric, ...] = (
     INGEST_SPOOL_BYTES,
     INGEST_SPOOL_LIMIT,
     INGEST_SKIPPED,
+    INGEST_HTTP_ANSWERS,
     SCORER_FRAMES,
     SCORER_DEAD_LETTERS,
     SCORER_DUPLICATES,

@@ -202,6 +202,21 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s@]+$",
         description="the dashboard's address in a browser, for the links in messages; unset: they have none",
     )
+    http_host: str = Field("127.0.0.1", description="address that `differline ingest http` takes frames on")
+    http_port: int = Field(8600, ge=0, le=65535, description="port that it takes frames on; 0: a free one")
+    http_token: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="what a client has to send as `Authorization: Bearer …`; unset: nothing, on a loopback address only",
+    )
+    http_camera_tokens: dict[str, SecretStr] = Field(
+        {},
+        description="the tokens of cameras that have one of their own, as JSON; they win over `DIFFERLINE_HTTP_TOKEN`",
+    )
+    http_max_cameras: int = Field(64, ge=1, le=1024, description="how many cameras may post to one process")
+    http_read_timeout_s: float = Field(
+        30.0, gt=0, description="a posted frame that is not whole after so long is refused, in seconds"
+    )
     redis_max_memory_mb: int = Field(2048, ge=64, description="memory bound of the embedded Redis, in MiB")
     dedupe_days: int = Field(
         7, ge=1, description="how far back a frame is recognised as already judged, by camera and id, in days"

@@ -144,6 +144,27 @@ def simulate(
     print_report(report, camera, settings)
 
 
+@app.command()
+def http(
+    *,
+    product: Annotated[
+        str | None, typer.Option("--product", help="What is on the pictures of posts that do not say.")
+    ] = None,
+) -> None:
+    """Take frames that cameras and inspection cells post: POST /cameras/{camera}/frames, until Ctrl-C.
+
+    DIFFERLINE_HTTP_HOST, _PORT and _TOKEN say where, and who may. 202 means that the frame is on disk here and goes to the
+    bus from there, whatever happens; 429 means: send it again later.
+    """
+    from infra.settings import load_settings
+    from ingest.http.run import take_posts
+
+    _check_names(product=product)
+    settings = load_settings()
+    with _stop_on_signal() as stop:
+        take_posts(settings, stop, product)
+
+
 def _send(
     settings: "Settings",
     pictures: "Iterable[CapturedPicture]",

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from infra.archive import open_archive
 from infra.bus.connect import open_producer
@@ -52,6 +53,7 @@ def camera_line(
     *,
     stop: threading.Event,
     spooled: bool,
+    spool_folder: Path | None = None,
     when_full: WhenFull = WhenFull.WAIT,
     metrics: Metrics,
 ) -> Iterator[CameraLine]:
@@ -63,6 +65,7 @@ def camera_line(
         camera: The camera.
         stop: Set from outside when the run should end.
         spooled: Whether its frames go through a spool on disk, so that it never waits for the bus.
+        spool_folder: Where the spool is; the settings' folder where left out.
         when_full: What it does when the spool is full.
         metrics: Where it counts; the cameras of a process share one.
 
@@ -77,7 +80,7 @@ def camera_line(
         opened.callback(database.dispose)
         spool = None
         if spooled:
-            path = spool_path(settings.spool_folder, camera.name)
+            path = spool_path(spool_folder or settings.spool_folder, camera.name)
             limits = {"max_bytes": settings.spool_max_bytes, "keep_free_bytes": settings.spool_keep_free_bytes}
             spool = opened.enter_context(Spool(path, camera.name, **limits))
         producer = opened.enter_context(closing(open_producer(settings, engines)))

@@ -170,7 +170,7 @@ class Gateway:
         frame = FrameMessage(
             frame_id=frame_id or new_id(),
             camera=self._camera.name,
-            product=self._camera.product,
+            product=picture.product or self._camera.product,
             captured_at=picture.captured_at,
             body=picture.body,
             content_type=picture.content_type,

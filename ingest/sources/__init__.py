@@ -16,6 +16,7 @@ class CapturedPicture:
         job_id: Job or order, if known.
         name: What a person knows it by where it could not be sent, such as its file; None: its part id.
         simulated: Ground truth of a simulated picture: `good` or the kind of defect; None for a real one.
+        product: What should be on it; None: what the camera's frames show.
     """
 
     body: bytes
@@ -25,3 +26,4 @@ class CapturedPicture:
     job_id: str | None = None
     name: str | None = None
     simulated: str | None = None
+    product: str | None = None

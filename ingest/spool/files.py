@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -57,6 +58,17 @@ def spool_path(folder: Path, camera: str) -> Path:
     """Return the file of a camera's spool, whatever characters its name has."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", camera)[:40].strip("-") or "camera"
     return folder / f"{readable}-{hashlib.sha256(camera.encode()).hexdigest()[:12]}.sqlite3"
+
+
+def cameras_with_frames(folder: Path) -> list[str]:
+    """Return the cameras whose spools in a folder hold frames; one that cannot be read is found when it is opened."""
+    found = []
+    for path in sorted(folder.glob("*.sqlite3")):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=_BUSY_S)) as connection:
+            row = connection.execute("SELECT headers FROM frames LIMIT 1").fetchone()
+            if row is not None:
+                found.append(str(dict(json.loads(row[0]))["ce_source"]))
+    return found
 
 
 def hold(path: Path, camera: str) -> IO[str]:

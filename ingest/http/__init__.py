@@ -1,0 +1,1 @@
+"""Frames that cameras and inspection cells post by HTTP."""
