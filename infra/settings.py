@@ -202,6 +202,9 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s@]+$",
         description="the dashboard's address in a browser, for the links in messages; unset: they have none",
     )
+    gige_python: Path = Field(
+        Path("/usr/bin/python3"), description="the Python that has PyGObject and Aravis, for GigE Vision cameras"
+    )
     http_host: str = Field("127.0.0.1", description="address that `differline ingest http` takes frames on")
     http_port: int = Field(8600, ge=0, le=65535, description="port that it takes frames on; 0: a free one")
     http_token: SecretStr | None = Field(

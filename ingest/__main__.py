@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command()(one.video)
 app.command()(one.rtsp)
 app.command()(one.usb)
+app.command()(one.gige)
 app.command()(many.cameras)
 
 CameraOption = Annotated[str, typer.Option("--camera", help="Name of the camera; its frames stay in order.")]
@@ -161,7 +162,7 @@ def http(
 
     _check_names(product=product)
     settings = load_settings()
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         take_posts(settings, stop, product)
 
 

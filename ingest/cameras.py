@@ -171,6 +171,33 @@ class UsbCamera(LiveKind):
     capture_fps: _Rate | None = None
 
 
+class GigeCamera(LiveKind):
+    """A GigE Vision camera.
+
+    Attributes:
+        id: Aravis' id of it, or its IP address; None: the first one that is found.
+        pixel_format: GenICam's name; None: what the camera is set to.
+        camera_trigger: `free`, `software` or a line of the camera, such as `Line1`.
+        capture_fps: Pictures a second that the camera is asked for, or triggered.
+    """
+
+    kind: Literal["gige"] = "gige"
+    id: _Name | None = None
+    pixel_format: Literal["Mono8", "RGB8", "BGR8", "BayerGR8", "BayerRG8", "BayerGB8", "BayerBG8"] | None = None
+    camera_trigger: Annotated[str, Field(pattern=r"^(free|software|Line\d{1,2})$")] = "free"
+    capture_fps: _Rate | None = None
+
+    @model_validator(mode="after")
+    def _software_has_a_pace(self) -> "GigeCamera":
+        if self.camera_trigger == "software" and self.capture_fps is None:
+            raise ValueError("capture_fps says how often a camera is triggered by software: it is missing")
+        if self.camera_trigger not in ("free", "software") and (
+            self.capture_fps is not None or self.fps is not None or self.trigger is not None or self.every != 1
+        ):
+            raise ValueError("a camera that is triggered by its line sends each part once: no pace and no choice")
+        return self
+
+
 class FolderCamera(Camera):
     """A folder that somebody else writes pictures into, which are sent byte for byte.
 
@@ -188,4 +215,4 @@ class FolderCamera(Camera):
     part_code: PartCode | None = None
 
 
-AnyCamera = Annotated[VideoCamera | RtspCamera | UsbCamera | FolderCamera, Field(discriminator="kind")]
+AnyCamera = Annotated[VideoCamera | RtspCamera | UsbCamera | GigeCamera | FolderCamera, Field(discriminator="kind")]

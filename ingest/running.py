@@ -10,15 +10,27 @@ from infra.errors import SettingsError, SourceError
 from infra.metrics import Metrics, Service
 from infra.monitoring import Health, monitored
 from infra.settings import Settings
+from infra.store.tables import SkipReason
 from ingest.camera_line import camera_line, camera_of
-from ingest.cameras import Camera, DecodedCamera, FolderCamera, LiveKind, RtspCamera, UsbCamera, VideoCamera
+from ingest.cameras import (
+    Camera,
+    DecodedCamera,
+    FolderCamera,
+    GigeCamera,
+    LiveKind,
+    RtspCamera,
+    UsbCamera,
+    VideoCamera,
+)
 from ingest.develop import Developing
 from ingest.gateway import IngestReport, WhenFull
 from ingest.part_id import CodeReader, PartCode
 from ingest.sources import CapturedPicture
 from ingest.sources.folder import FolderSource
+from ingest.sources.gige.capture import GigeOptions, open_gige
 from ingest.sources.identified import Identified
 from ingest.sources.live import LiveCamera, OnSkipped, Opener
+from ingest.sources.opencv import Capture
 from ingest.sources.rtsp import open_rtsp
 from ingest.sources.usb import open_usb
 from ingest.sources.video import VideoFile
@@ -117,6 +129,8 @@ def prepared(settings: Settings, camera: Camera, stop: threading.Event, opened: 
                 fps=camera.capture_fps,
             )
             return _live(camera, open_camera, stop, opened)
+        case GigeCamera():
+            return partial(_gige, settings, camera, stop, _trigger(camera, TRIGGER_PATIENCE_S, opened))
         case _:
             raise SettingsError(f"camera {camera.name} is of a kind that nothing here reads")
 
@@ -132,6 +146,29 @@ def _live(camera: LiveKind, open_camera: Opener, stop: threading.Event, opened: 
         return Developing(shots, camera.shaping, camera.job, _code(camera.part_code))
 
     return source
+
+
+def _gige(
+    settings: Settings,
+    camera: GigeCamera,
+    stop: threading.Event,
+    trigger: OuterTrigger | None,
+    on_skipped: OnSkipped,
+) -> Pictures:
+    options = GigeOptions(camera.id, camera.pixel_format, camera.camera_trigger, camera.capture_fps)
+
+    def on_lost(count: int) -> None:
+        if camera.every == 1 and camera.fps is None and trigger is None:  # of others nobody would have taken all
+            on_skipped(count, SkipReason.CAMERA_AWAY)
+
+    def open_camera() -> Capture:
+        return open_gige(
+            options, python=settings.gige_python, timeout_s=camera.timeout_s, over=shots.over, on_lost=on_lost
+        )
+
+    thinning = Thinning(camera.every, camera.fps)
+    shots = LiveCamera(camera.name, open_camera, stop, thinning=thinning, trigger=trigger, on_skipped=on_skipped)
+    return Developing(shots, camera.shaping, camera.job, _code(camera.part_code))
 
 
 def _folder(settings: Settings, camera: FolderCamera, stop: threading.Event) -> Pictures:
@@ -157,4 +194,5 @@ def _code(code: PartCode | None) -> CodeReader | None:
 def _when_full(camera: Camera) -> WhenFull:
     if not isinstance(camera, LiveKind):
         return WhenFull.WAIT
-    return WhenFull.SKIP if camera.trigger is None else WhenFull.STOP
+    by_line = isinstance(camera, GigeCamera) and camera.camera_trigger not in ("free", "software")
+    return WhenFull.SKIP if camera.trigger is None and not by_line else WhenFull.STOP

@@ -178,6 +178,76 @@ def usb(
     )
 
 
+def gige(
+    device: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="Aravis' id of the camera, such as Basler-12345678, or its IP address.",
+            show_default="the first one found",
+        ),
+    ] = None,
+    *,
+    camera: CameraOption,
+    product: ProductOption,
+    job: JobOption = None,
+    pixel_format: Annotated[
+        str | None,
+        typer.Option(
+            "--pixel-format",
+            help="Mono8, RGB8, BGR8, or a Bayer pattern such as BayerRG8.",
+            show_default="as it is set",
+        ),
+    ] = None,
+    camera_trigger: Annotated[
+        str | None,
+        typer.Option(
+            "--camera-trigger",
+            metavar="free|software|LineN",
+            help="Let it run, trigger it --capture-fps times a second, or let one of its lines trigger it.",
+            show_default="free",
+        ),
+    ] = None,
+    capture_fps: Annotated[float | None, typer.Option("--capture-fps", help="Ask the camera for this pace.")] = None,
+    fps: LiveFpsOption = None,
+    every: EveryOption = None,
+    trigger: TriggerOption = None,
+    region: RegionOption = None,
+    size: SizeOption = None,
+    jpeg_quality: QualityOption = None,
+    png: PngOption = None,
+    part_code: PartCodeOption = None,
+    timeout_s: TimeoutOption = None,
+    spool: SpoolOption = None,
+) -> None:
+    """Send the frames of a GigE Vision camera, through Aravis, until Ctrl-C; one that vanishes is opened again when it is back.
+
+    A frame counts as captured when the camera's own clock says so. Needs Debian's python3-gi and gir1.2-aravis-0.8.
+    """
+    from ingest.cameras import GigeCamera
+
+    _run(
+        GigeCamera,
+        id=device,
+        pixel_format=pixel_format,
+        camera_trigger=camera_trigger,
+        capture_fps=capture_fps,
+        name=camera,
+        product=product,
+        job=job,
+        fps=fps,
+        every=every,
+        trigger=trigger,
+        region=region,
+        size=size,
+        jpeg_quality=jpeg_quality,
+        png=png,
+        part_code=part_code,
+        timeout_s=timeout_s,
+        spool=spool,
+    )
+
+
 def _run(kind: "type[Camera]", **options: Any) -> None:
     from infra.settings import load_settings
     from infra.telemetry import configure_logging, get_logger

@@ -121,7 +121,7 @@ class LiveCamera:
 
     def _work(self) -> None:
         try:
-            while not self._over():
+            while not self.over():
                 capture = self._opened()
                 if capture is None:
                     return
@@ -134,7 +134,8 @@ class LiveCamera:
         finally:
             self._ended.set()
 
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Say whether nobody wants another picture."""
         no_more = self._trigger is not None and self._trigger.ended.is_set() and not self._trigger.waiting
         return self._stop.is_set() or self._ended.is_set() or no_more
 
@@ -143,7 +144,7 @@ class LiveCamera:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(CameraAwayError),
             wait=self._backoff,
-            stop=lambda _: self._over(),
+            stop=lambda _: self.over(),
             sleep=self._wait,
             before_sleep=lambda state: self._say_away(str(state.outcome.exception() if state.outcome else "")),
         )
@@ -154,7 +155,7 @@ class LiveCamera:
 
     def _open_with_picture(self) -> Capture:
         """Open the camera and wait for its first picture: one that opens and sends nothing is not there."""
-        if self._over():
+        if self.over():
             raise CameraAwayError("asked to stop")
         capture = self._open()
         if capture.grab():
@@ -168,15 +169,17 @@ class LiveCamera:
 
     def _wait(self, seconds: float) -> None:
         until = self._monotonic() + seconds
-        while not self._over() and self._monotonic() < until:
+        while not self.over() and self._monotonic() < until:
             self._tell_away()
             self._stop.wait(min(_TICK_S, seconds))
 
     def _read(self, capture: Capture) -> None:
         """Read from a camera whose first picture is grabbed, until it sends no more."""
         broken, grabbed = 0, True
-        while not self._over():
+        while not self.over():
             if not (grabbed or capture.grab()):
+                if self.over():
+                    return
                 self._say_away("it sends no more")
                 self._tell_away()
                 return
