@@ -6,7 +6,7 @@ nothing of differline's. A message is two lengths (4 bytes each, big-endian), a 
     opened   vendor, model, serial
     frame    number, stamp_ns (the camera's clock), system_ns, width, height, format; the body has the pixels as they came
     broken   a picture that did not come whole: number
-    alive    once a second while there is nothing else to say
+    alive    five times a second while there is nothing else to say
     refused  what is asked for cannot be had of this camera: reason
     away     the camera is not there, or no longer: reason
 """
@@ -20,7 +20,7 @@ import time
 from typing import Any
 
 _TICK_US = 100_000
-_ALIVE_S = 1.0
+_ALIVE_S = 0.2
 _BUFFERS = 8
 
 
