@@ -62,6 +62,7 @@ class FramePosts:
         read_timeout_s: float,
         default_product: str | None = None,
         on_answer: Callable[[int], None] = lambda _: None,
+        on_failure: Callable[[], None] = lambda: None,
         most_in_flight: int = _MOST_IN_FLIGHT,
     ) -> None:
         """Put it together.
@@ -73,8 +74,11 @@ class FramePosts:
             read_timeout_s: How long a body may take to come, in seconds.
             default_product: The product of a post that names none.
             on_answer: Told the status of each answer.
+            on_failure: Called when a frame failed for a reason that is no answer; `failure` has it.
             most_in_flight: Bound of all bodies in memory together, in bytes.
         """
+        self.failure: Exception | None = None
+        self._on_failure = on_failure
         self._cameras = cameras
         self._tokens = tokens
         self._largest = largest
@@ -121,6 +125,12 @@ class FramePosts:
         try:
             body = await self._read(request)
             return await run_in_threadpool(self._cameras.accept, post, body)
+        except (PostRefusedError, ClientDisconnect):
+            raise
+        except Exception as error:
+            self.failure = error
+            self._on_failure()
+            raise
         finally:
             self._in_flight -= most
 

@@ -64,9 +64,12 @@ def take_posts(settings: Settings, stop: threading.Event, product: str | None) -
             largest=settings.max_frame_bytes,
             read_timeout_s=settings.http_read_timeout_s,
             default_product=product,
+            on_failure=stop.set,
             on_answer=lambda status: metrics.count(INGEST_HTTP_ANSWERS, status=str(int(status))),
         )
         host, port = listener.getsockname()[:2]
         log.info("http.listening", host=host, port=port)
         serve(posts.app(), listener, stop, read_timeout_s=settings.http_read_timeout_s)
         log.info("http.ended")
+        if posts.failure is not None:
+            raise posts.failure  # a supervisor starts it again; what was accepted is on disk
