@@ -103,8 +103,8 @@ def main(asked: "dict[str, Any]") -> None:
     try:
         _configure(Aravis, camera, asked)
     except GLib.Error as error:
-        gone = error.domain == "arv-device-error-quark" and "timeout" in error.message.lower()
-        _send({"kind": "away" if gone else "refused", "reason": error.message})
+        none_of_its_own = error.domain == "arv-gc-error-quark"  # otherwise it is gone, or another program has it
+        _send({"kind": "refused" if none_of_its_own else "away", "reason": error.message})
         return
     try:
         stream = camera.create_stream(None, None)
