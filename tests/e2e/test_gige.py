@@ -140,7 +140,8 @@ def test_pictures_of_each_format_come_whole_numbered_and_with_the_cameras_time(
     assert {pixels(frame).shape for frame in frames} == {shape}
     assert all(pixels(frame).std() > 10 for frame in frames)  # the pattern that it draws
     steps_s = [(after.captured_at - before.captured_at).total_seconds() for before, after in pairwise(frames)]
-    assert all(step_s > 0.05 for step_s in steps_s)
+    assert all(step_s > 0 for step_s in steps_s)  # a busy machine's fake camera is not even
+    assert sum(steps_s) > 0.4
     assert {frame.content_type for frame in frames} == {"image/png"}
 
 

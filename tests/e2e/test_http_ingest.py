@@ -103,8 +103,8 @@ class OnTheBus:
 
     def wait_for(self, count: int) -> list[FrameMessage]:
         deadline = time.monotonic() + WAIT_S
-        while len(self.frames) < count:
-            assert time.monotonic() < deadline, f"{len(self.frames)} of {count}"
+        while (found := len({(frame.camera, frame.frame_id) for frame in self.frames})) < count:
+            assert time.monotonic() < deadline, f"{found} of {count}"
             self.read()
         self.read()
         return self.frames
