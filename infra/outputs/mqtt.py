@@ -21,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from infra.errors import PeerAwayError, TransientError
 from infra.outputs.camera_level import camera_level
 from infra.outputs.mqtt_link import Broker, MqttLink, Packet
-from infra.outputs.sink import CameraStanding, Refused, Standing
+from infra.outputs.sink import CameraStanding, NotTried, Refused, Standing
 from infra.settings import Settings
 from infra.store.outbox import OutboxKind, OutboxRow, PublishedVerdict
 from infra.verdict_message import verdict_message
@@ -64,7 +64,12 @@ class MqttSink:
             return [PeerAwayError(f"MQTT is away: {self._link.why_away}")] * len(rows)
         packets = [self._packet(row) for row in rows]
         answers = iter(self._link.publish([one for one in packets if isinstance(one, Packet)], timeout_s))
-        return [self._meant(next(answers)) if isinstance(packet, Packet) else packet for packet in packets]
+        untried = (
+            NotTried("no time was left")
+            if self._link.connected
+            else PeerAwayError(f"MQTT is away: {self._link.why_away}")
+        )
+        return [self._meant(next(answers, untried)) if isinstance(packet, Packet) else packet for packet in packets]
 
     def beat(self, standing: Standing) -> None:
         """See `infra.outputs.sink.Sink`."""
@@ -100,7 +105,9 @@ class MqttSink:
             return Refused(f"the broker takes no packet of more than {self._link.largest} bytes")
         return packet
 
-    def _meant(self, answer: ReasonCode | None) -> TransientError | Refused | None:
+    def _meant(self, answer: ReasonCode | TransientError | None) -> TransientError | Refused | None:
+        if isinstance(answer, TransientError):
+            return answer
         if answer is None:
             return PeerAwayError(f"MQTT: no acknowledgement in time; {self._link.why_away}")
         if not answer.is_failure:

@@ -90,7 +90,7 @@ class MqttLink:
         self._log = get_logger("mqtt")
         self._changed = threading.Condition()
         self._opening = threading.Lock()
-        self._opened = False
+        self._opened = self._closed = False
         self._connected = False
         self._why = f"{broker.host}:{broker.port} does not answer"
         self._answers: dict[int, ReasonCode] = {}  # by packet id, of which there are 65,535
@@ -119,18 +119,24 @@ class MqttLink:
         return client
 
     def open(self) -> None:
-        """Begin to connect, once; return at once."""
+        """Begin to connect, where that has not begun; return at once."""
         with self._opening:
-            if self._opened:
+            if self._closed:
                 return
-            self._opened = True
-            self._client.connect_async(self._broker.host, self._broker.port, keepalive=_KEEPALIVE_S)
-            self._client.loop_start()
+            if not self._opened:
+                self._opened = True
+                self._client.connect_async(self._broker.host, self._broker.port, keepalive=_KEEPALIVE_S)
+            self._client.loop_start()  # does nothing while its thread lives; one that died of a surprise comes back
 
     @property
     def why_away(self) -> str:
         """Why there is no connection, or was none when there last was not."""
         return self._why
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._connected
 
     @property
     def largest(self) -> int | None:
@@ -151,14 +157,14 @@ class MqttLink:
         """Publish at least once (QoS 1), as many at a time as the broker takes; one thread at a time.
 
         Returns:
-            What the broker answered to each; None where it did not, in time or at all.
+            What the broker answered to each that was tried, the first ones; None where it did not, in time or at all.
         """
         deadline = time.monotonic() + timeout_s
         answers: list[ReasonCode | None] = []
         while len(answers) < len(packets) and time.monotonic() < deadline and self._connected:
             wave = packets[len(answers) : len(answers) + self._at_once]
             answers += self._publish_wave(wave, deadline - time.monotonic())
-        return answers + [None] * (len(packets) - len(answers))
+        return answers
 
     def _publish_wave(self, packets: Sequence[Packet], timeout_s: float) -> list[ReasonCode | None]:
         with self._changed:
@@ -177,6 +183,7 @@ class MqttLink:
     def close(self) -> None:
         """Say goodbye, so that the broker sends our last will, and end the thread."""
         with self._opening:
+            self._closed = True
             if not self._opened:
                 return
         self._client.drop_out_messages()

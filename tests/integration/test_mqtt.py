@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from infra.errors import TransientError
 from infra.outputs.mqtt import MqttSink
 from infra.outputs.mqtt_link import Broker
-from infra.outputs.sink import Refused
+from infra.outputs.sink import NotTried, Refused
 from infra.verdict_message import verdict_schema
 
 from ..mosquitto import Listener, Mosquitto, listener, mosquitto
@@ -168,6 +168,18 @@ def test_a_broker_that_hangs_for_a_while_gets_everything_in_order(
     found = results_up_to(listener, 3)
     assert list(dict.fromkeys(found)) == [f"cam/result {number}" for number in (1, 2, 3)]
     assert found[-1] == "cam/result 3"
+
+
+def test_what_there_was_no_time_for_goes_with_the_next_ones(opening: Opening, listener: Listener) -> None:
+    sink = opening()
+    assert sink.deliver([verdict_row(0)], 10.0) == [None]
+    many = [verdict_row(number, f"cam {number}") for number in range(2000)]
+    answers = sink.deliver(many, 0.1)
+    assert answers[0] is None
+    assert isinstance(answers[-1], NotTried), "the broker takes twenty at a time"
+    left = [row for row, answer in zip(many, answers, strict=True) if answer is not None]
+    assert set(sink.deliver(left, 30.0)) == {None}
+    assert {message["body"]["camera"] for message in listener.wait_for("differline/verdicts/", 2001)} >= {"cam 1999"}
 
 
 def test_a_wrong_password_is_waited_out_and_never_shown(
