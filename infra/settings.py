@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import SettingsError as SettingsSourceError
 
 from infra.errors import SettingsError
 from infra.notices.hours import quiet_hours
@@ -485,6 +486,8 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"setting {name}: {first['msg']}") from error
+    except SettingsSourceError as error:  # its text names the setting, without what it was set to
+        raise SettingsError(f"{error}: it is no JSON") from error
     except ValueError as error:  # tomllib's own error
         raise SettingsError(f"cannot read {named or DEFAULT_CONFIG}: {error}") from error
 

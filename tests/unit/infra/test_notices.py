@@ -126,6 +126,17 @@ def test_urls_are_never_shown() -> None:
     assert "tell-nobody" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "written", ["mailto://line:tell-nobody-7@host", '["mailto://line:tell-nobody-7@host"]', '{"a": ']
+)
+def test_urls_that_are_written_wrongly_are_not_shown_either(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("DIFFERLINE_NOTIFY_URLS", written)
+    with pytest.raises(SettingsError, match="notify_urls") as caught:
+        load_settings()
+    assert "tell-nobody" not in str(caught.value)
+    assert "differline.toml" not in str(caught.value)
+
+
 def test_what_a_server_echoes_of_a_url_is_left_out() -> None:
     sender = Sender("hook", SecretStr("json://line:p%40ss-word@127.0.0.1/hooks/T0K3N-abc?+key=zz-secret-zz"))
     text = sender._without_secrets("refused p@ss-word and p%40ss-word for /hooks/T0K3N-abc\n with zz-secret-zz")
