@@ -20,7 +20,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from infra.errors import PeerAwayError, TransientError
 from infra.outputs.camera_level import camera_level
-from infra.outputs.mqtt_link import Broker, MqttLink, Packet
+from infra.outputs.mqtt_broker import Broker
+from infra.outputs.mqtt_link import MqttLink, Packet
 from infra.outputs.sink import CameraStanding, NotTried, Refused, Standing
 from infra.settings import Settings
 from infra.store.outbox import OutboxKind, OutboxRow, PublishedVerdict

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from infra.errors import TransientError
 from infra.outputs.mqtt import MqttSink
-from infra.outputs.mqtt_link import Broker
+from infra.outputs.mqtt_broker import Broker
 from infra.outputs.sink import NotTried, Refused
 from infra.verdict_message import verdict_schema
 
