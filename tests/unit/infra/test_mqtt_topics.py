@@ -1,10 +1,14 @@
 import json
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
+from infra.errors import TransientError
 from infra.outputs import mqtt
 from infra.outputs.camera_level import camera_level
-from infra.outputs.sink import CameraStanding
+from infra.outputs.mqtt_broker import Broker
+from infra.outputs.sink import CameraStanding, Refused
 
 from ...verdicts_out import NOON, in_time, stopped
 
@@ -31,3 +35,20 @@ def test_a_state_is_never_good_while_verdicts_are_late() -> None:
     assert mqtt._state(CameraStanding("cam", False, "GOOD", "id", NOON))["state"] == "NO_VERDICT"
     assert mqtt._state(CameraStanding("cam", True, None, None, None))["state"] == "NO_VERDICT"
     assert json.loads(mqtt._json(mqtt._state(in_time("cam"))))["at"] == "2026-03-03T12:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        (0x00, type(None)),
+        (0x10, type(None)),  # no subscribers: the broker has it all the same
+        (0x80, TransientError),  # unspecified
+        (0x87, TransientError),  # not authorized
+        (0x97, TransientError),  # quota exceeded
+        (0x90, Refused),  # topic name invalid
+        (0x99, Refused),  # payload format invalid
+    ],
+)
+def test_what_a_broker_says_of_us_is_waited_out_and_what_it_says_of_a_message_counts(code: int, meaning: type) -> None:
+    sink = mqtt.MqttSink(Broker("127.0.0.1", 1883, "line"), "differline")
+    assert isinstance(sink._meant(ReasonCode(PacketTypes.PUBACK, identifier=code)), meaning)
