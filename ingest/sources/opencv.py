@@ -1,11 +1,17 @@
 """OpenCV's capture, as a live camera needs it: quiet, with time-outs, and with its errors in our words."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import cv2
 
 from ingest.shaping import Pixels
+
+_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_opening = threading.Lock()  # the environment is the process's
 
 
 class Capture(Protocol):
@@ -57,19 +63,43 @@ class OpenCvCapture:
         return float(self._capture.get(what))
 
 
-def opened(source: str, backend: int, parameters: dict[int, float]) -> "cv2.VideoCapture | None":
+def opened(
+    source: str, backend: int, parameters: dict[int, float], ffmpeg_options: str | None = None
+) -> "cv2.VideoCapture | None":
     """Open a capture, without a word on standard error; None when OpenCV cannot.
 
     FFmpeg would print parts of an address that it cannot read, and with them parts of a password.
+
+    Args:
+        source: An address, a file or a device.
+        backend: One of OpenCV's.
+        parameters: OpenCV's properties, by number.
+        ffmpeg_options: FFmpeg's own, as `name;value|name;value`, unless the environment has others; None: none, also
+            where the environment has some, since what is right for a stream loses frames of a file.
     """
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET; OpenCV has no other way to say it
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     flat = [int(value) for pair in parameters.items() for value in pair]
-    try:
-        capture = cv2.VideoCapture(source, backend, flat)
-    except cv2.error:
-        return None
+    with _opening, _environment(ffmpeg_options):
+        try:
+            capture = cv2.VideoCapture(source, backend, flat)
+        except cv2.error:
+            return None
     if capture.isOpened():
         return capture
     capture.release()
     return None
+
+
+@contextmanager
+def _environment(ffmpeg_options: str | None) -> Iterator[None]:
+    """Say to FFmpeg what OpenCV passes on from the environment alone."""
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET
+    before = os.environ.pop(_OPTIONS_VARIABLE, None)
+    if ffmpeg_options is not None:
+        os.environ[_OPTIONS_VARIABLE] = before or ffmpeg_options
+    try:
+        yield
+    finally:
+        os.environ.pop(_OPTIONS_VARIABLE, None)
+        if before is not None:
+            os.environ[_OPTIONS_VARIABLE] = before

@@ -1,7 +1,5 @@
 """An RTSP camera through OpenCV's FFmpeg, over TCP, with time-outs."""
 
-import os
-import threading
 import time
 
 import cv2
@@ -11,13 +9,11 @@ from ingest.sources.address import CameraAddress
 from ingest.sources.opencv import Capture, OpenCvCapture, opened
 from ingest.sources.rtsp_answer import why_not
 
-OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # nobuffer: what FFmpeg reads to know the stream is dropped, not handed out late all at once; half a second of it is enough
 _OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|analyzeduration;500000"
 _SAY_AGAIN_S = 60.0
 
 _log = get_logger("ingest")
-_options_lock = threading.Lock()
 
 
 class RtspCapture(OpenCvCapture):
@@ -63,14 +59,12 @@ def open_rtsp(address: CameraAddress, *, timeout_s: float) -> Capture:
         CameraAwayError: It does not answer, or has no picture; the text holds no password.
         CameraLoginError: It refuses the login.
     """
-    with _options_lock:
-        os.environ.setdefault(OPTIONS_VARIABLE, _OPTIONS)  # OpenCV has no other way to set them
     limits = {
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: timeout_s * 1000,
         cv2.CAP_PROP_READ_TIMEOUT_MSEC: timeout_s * 1000,
         cv2.CAP_PROP_N_THREADS: 1,  # each further one keeps a picture back
     }
-    capture = opened(address.secret, cv2.CAP_FFMPEG, limits)
+    capture = opened(address.secret, cv2.CAP_FFMPEG, limits, _OPTIONS)
     if capture is None:
         raise why_not(address, timeout_s)
     return RtspCapture(capture, address)

@@ -82,11 +82,22 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def wait_until(done: Callable[[], bool], what: str) -> None:
+def wait_until(done: Callable[[], bool], what: str, log: Path) -> None:
     began = time.monotonic()
     while not done():
-        assert time.monotonic() - began < WAIT_S, what
+        assert time.monotonic() - began < WAIT_S, f"{what}\n{log.read_text()[-4000:]}"
         time.sleep(0.2)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    for _ in range(100):
+        first = free_port()
+        with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as held:
+            for port in range(first, first + count):
+                held.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", port))))
+            return first
+    raise AssertionError(f"no {count} free ports in a row")
 
 
 def everything_in(database: sa.Engine) -> str:
@@ -119,7 +130,7 @@ def test_cameras_of_a_file_run_side_by_side_and_no_password_is_in_any_output(
     write_video(tmp_path / "v.avi", 12)
     file = tmp_path / "cameras.toml"
     file.write_text(CAMERAS.format(port=server.port, nowhere=free_port(), silent=silent, folder=tmp_path))
-    metrics_port = free_port()
+    metrics_port = free_ports(6)
     differline = Differline(
         tmp_path,
         {
@@ -141,10 +152,10 @@ def test_cameras_of_a_file_run_side_by_side_and_no_password_is_in_any_output(
     log = tmp_path / "log"
     with log.open("w") as into, differline.start("ingest", "cameras", str(file), into=into) as crew:
         try:
-            wait_until(lambda: captured("trial") == 12, "the video is sent")
-            wait_until(lambda: captured("oven-1") >= 20, "the camera that is there is read")
+            wait_until(lambda: captured("trial") == 12, "the video is sent", log)
+            wait_until(lambda: captured("oven-1") >= 20, "the camera that is there is read", log)
             said = ("password is wrong", "connection is refused", "no answer within 1 s", "320x240")
-            wait_until(lambda: all(text in log.read_text() for text in said), f"what is wrong is said: {said}")
+            wait_until(lambda: all(text in log.read_text() for text in said), f"what is wrong is said: {said}", log)
             members = psutil.Process(crew.pid).children(recursive=True)
             titles = [" ".join(process.cmdline()) for process in (psutil.Process(crew.pid), *members)]
             assert len(titles) == 5  # the crew, and four cameras that are read until they are told to end
@@ -153,8 +164,8 @@ def test_cameras_of_a_file_run_side_by_side_and_no_password_is_in_any_output(
             victim = next(process for process in members if "oven-1" in " ".join(process.cmdline()))
             before = captured("oven-1")
             victim.kill()
-            wait_until(lambda: captured("oven-1") > 0 and "camera_died" in log.read_text(), "it is started again")
-            wait_until(lambda: runs(database, "oven-1") == 2, "its new run sends")
+            wait_until(lambda: captured("oven-1") > 0 and "camera_died" in log.read_text(), "it is started again", log)
+            wait_until(lambda: runs(database, "oven-1") == 2, "its new run sends", log)
             assert before >= 20
         finally:
             crew.terminate()
@@ -202,7 +213,7 @@ def test_a_password_on_the_command_line_is_warned_about_and_not_repeated(setting
             "ingest", "rtsp", url, "--camera", "c", "--product", "p", into=into
         )
         try:
-            wait_until(lambda: "camera_away" in log.read_text(), "it is not there")
+            wait_until(lambda: "camera_away" in log.read_text(), "it is not there", log)
         finally:
             ingest.terminate()
         assert ingest.wait(WAIT_S) == 0

@@ -25,6 +25,15 @@ def test_every_frame_comes_once_and_in_order(tmp_path: Path, name: str, codec: s
     assert numbers(write_video(tmp_path / name, 30, codec)) == list(range(30))
 
 
+def test_what_the_environment_says_of_streams_loses_no_frame_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = "rtsp_transport;tcp|fflags;nobuffer"
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", options)
+    assert numbers(write_video(tmp_path / "v.avi", 12)) == list(range(12))
+    assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == options
+
+
 def test_every_nth_frame(tmp_path: Path) -> None:
     assert numbers(write_video(tmp_path / "v.avi", 10), Thinning(every=4)) == [0, 4, 8]
 
