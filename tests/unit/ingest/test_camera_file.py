@@ -113,7 +113,10 @@ def test_a_value_out_of_range_is_named(tmp_path: Path, line: str, why: str) -> N
         ("camera = 3", "camera: Input should be a valid list"),
         ("camera = [3]", "camera 1: Input should be"),
         ('[[camera]]\nname = "a"\nproduct = "p"\n', "camera 1 (a): kind: is missing"),
-        ('[[camera]]\nname = "a"\nkind = "webcam"\n', "camera 1 (a): kind: must be one of video, rtsp, usb, "),
+        (
+            '[[camera]]\nname = "a"\nkind = "lidar"\n',
+            "camera 1 (a): kind: must be one of video, rtsp, usb, gige, folder",
+        ),
         ('[[cameras]]\nname = "a"\n', "cameras: there is no such key"),
         ("[[camera]\n", "is not TOML"),
         (RTSP + RTSP, "two cameras are called a"),
