@@ -18,11 +18,12 @@ from infra.clock import utc_now
 from infra.errors import EngineError, SpoolFullError
 from infra.frames import FrameMessage, from_headers, to_headers
 from infra.telemetry import get_logger
-from ingest.spool.files import hold, open_file, pragma, readable_rows, set_aside
+from ingest.spool.files import PAGE, hold, open_file, pragma, readable_rows, set_aside
 
 _OVERHEAD = 1024  # of a row, in bytes: headers and page ends
 _IDS_KEPT = 100_000
 _SHRINK_ABOVE = 1024  # free pages that are not worth giving back
+_SHRINK_SHARE = 4  # so many times what is in use is free
 _SHRINK_PAGES = 512  # at a time, since frames wait meanwhile
 _INSERT = "INSERT INTO frames (frame_id, run, sequence, size, headers, body) VALUES (?, ?, ?, ?, ?, ?)"
 _OLDEST = "SELECT place, frame_id, headers, body FROM frames WHERE place > ? ORDER BY place LIMIT 1"
@@ -211,11 +212,15 @@ class Spool:
         self._note("DELETE FROM skipped WHERE run = ?", run)
 
     def shrink(self) -> bool:
-        """Give some disk space of an empty spool back; True while there is more to give."""
+        """Give some disk space back, where far more is free in the file than is in use; True while there is more to give.
+
+        The pages in use are moved to the front of the file: hardly any work while it is almost empty.
+        """
         with self._lock:
             connection = self._file.taking
             try:
-                if self._frames or pragma(connection, "freelist_count") <= _SHRINK_ABOVE:
+                free = pragma(connection, "freelist_count")
+                if free <= max(_SHRINK_ABOVE, _SHRINK_SHARE * self._bytes // PAGE):
                     return False
                 connection.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
                 if pragma(connection, "freelist_count") > _SHRINK_ABOVE:

@@ -14,7 +14,7 @@ from infra.clock import utc_now
 from infra.errors import SettingsError
 
 FORMAT = 1
-_PAGE = 16384
+PAGE = 16384
 _WAL_PAGES = 1024
 _BUSY_S = 30.0
 
@@ -143,12 +143,12 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
     try:
         for setting in (
-            f"page_size = {_PAGE}",
+            f"page_size = {PAGE}",
             "auto_vacuum = INCREMENTAL",
             "journal_mode = WAL",
             f"synchronous = {synchronous}",
             f"wal_autocheckpoint = {_WAL_PAGES}",
-            f"journal_size_limit = {_PAGE * _WAL_PAGES}",
+            f"journal_size_limit = {PAGE * _WAL_PAGES}",
         ):
             connection.execute(f"PRAGMA {setting}").fetchall()
     except BaseException:

@@ -112,7 +112,7 @@ class SpoolSender:
         if not self._acknowledged(oldest.frame):
             return False
         self._spool.remove(oldest)
-        self._spool.shrink()  # a little between two frames, if no other one waits
+        self._spool.shrink()  # a little between two frames
         self._watch.accepted()
         self._on_sent(oldest.frame)
         return True

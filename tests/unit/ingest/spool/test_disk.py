@@ -16,7 +16,7 @@ import pytest
 from infra.errors import EngineError, SettingsError, SpoolFullError
 from infra.frames import FrameMessage, sha256_hex
 from ingest.spool import Spool
-from ingest.spool.files import spool_path
+from ingest.spool.files import pragma, spool_path
 
 NOON = datetime(2025, 5, 5, 12, 0, 0, 123456, UTC)
 MIB = 2**20
@@ -147,15 +147,19 @@ def test_disk_use_shrinks_again(path: Path) -> None:
         assert [f.sequence for f in drained(spool)] == [64]
 
 
-def test_a_spool_that_is_not_empty_is_not_shrunk(path: Path) -> None:
+def test_a_spool_that_is_half_full_is_not_shrunk_and_one_that_holds_little_is(path: Path) -> None:
     with opened(path) as spool:
         for number in range(32):
             spool.append(frame(number, bytes(MIB)))
-        for _ in range(31):
-            oldest = spool.first()
-            assert oldest is not None
-            spool.remove(oldest)
-        assert not spool.shrink()
+        for left in (16, 1):
+            while spool.frames > left:
+                oldest = spool.first()
+                assert oldest is not None
+                spool.remove(oldest)
+            before = pragma(spool._file.taking, "page_count")
+            spool.shrink()
+            assert (pragma(spool._file.taking, "page_count") < before) == (left == 1)
+        assert [(f.sequence, f.body) for f in drained(spool)] == [(31, bytes(MIB))]
 
 
 def test_memory_does_not_grow_with_what_waits(path: Path) -> None:
