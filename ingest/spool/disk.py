@@ -222,7 +222,8 @@ class Spool:
                 free = pragma(connection, "freelist_count")
                 if free <= max(_SHRINK_ABOVE, _SHRINK_SHARE * self._bytes // PAGE):
                     return False
-                connection.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
+                # execute would end it after one page: its rows have no columns, which Python takes for no rows
+                connection.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
                 if pragma(connection, "freelist_count") > _SHRINK_ABOVE:
                     return True
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
