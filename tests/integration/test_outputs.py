@@ -198,6 +198,8 @@ def test_a_peer_that_refuses_everything_is_waited_for_and_costs_few_messages(
         time.sleep(1.5)
         each.stop.set()
         working.join(30)
+        with database.begin() as connection:  # also where none of them is of the last minute
+            connection.execute(sa.text("UPDATE output_refusals SET refused_at = refused_at - interval '1 hour'"))
     assert (len(refusals(database)), taker.taken) == (5, [])
     wrong = False
     relay(database, taker, most_refused=5).run(IDLE_S)
@@ -343,6 +345,24 @@ def test_a_relay_of_the_version_before_is_not_worked_beside(database: sa.Engine)
         with output_turn(database, "kafka") as turn:
             assert turn is not None
             assert not old.scalar(sa.text("SELECT pg_try_advisory_lock(5704130002)"))
+
+
+def test_a_relay_that_lost_its_turn_to_another_one_no_longer_beats(
+    database: sa.Engine, background: Callable[[Relay], None]
+) -> None:
+    taker = Taker()
+    background(relay(database, taker))
+    until(lambda: taker.beats)
+    cut = sa.text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 570413")
+    mine = sa.text("SELECT pg_try_advisory_lock(570413, hashtext('webhook'))")
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as another:
+        while not another.scalar(mine):
+            another.execute(cut)
+        time.sleep(2.5)  # until it has asked for its turn
+        before = len(taker.beats)
+        time.sleep(2.5)
+        assert len(taker.beats) == before
+    until(lambda: len(taker.beats) > before)
 
 
 def test_a_thread_that_fails_ends_the_relay(database: sa.Engine, write: Write) -> None:

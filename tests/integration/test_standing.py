@@ -183,6 +183,8 @@ def test_the_newest_run_of_each_camera_counts(database: sa.Engine) -> None:
         connection.execute(sa.text("UPDATE camera_runs SET updated_at = now() - interval '1 minute'"))
     report_accepted(database, "cam", "newest", 3)
     report_accepted(database, "future", "before the clock was set back", 9)
+    report_accepted(database, "both", "before the clock was set back", 9)
+    report_accepted(database, "both", "after that", 1)
     with database.begin() as connection:
         future = "UPDATE camera_runs SET updated_at = now() + interval '1 hour' WHERE run LIKE 'before%'"
         connection.execute(sa.text(future))
@@ -191,7 +193,8 @@ def test_the_newest_run_of_each_camera_counts(database: sa.Engine) -> None:
         )
         connection.execute(sa.text(yesterday))
     found = {pace.camera: pace for pace in camera_paces(database)}
-    assert sorted(found) == ["cam", "future", "other"]
+    assert sorted(found) == ["both", "cam", "future", "other"]
+    assert found["both"].run == "after that"
     assert (found["cam"].run, found["cam"].waiting, found["cam"].ended) == ("newest", 3, False)
     assert (found["other"].ended, found["other"].heard_s > 50, found["future"].heard_s) == (True, True, 0.0)
 

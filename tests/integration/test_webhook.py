@@ -138,6 +138,23 @@ def test_what_is_not_about_the_verdict_is_waited_out(peer: WebhookPeer, new_sink
     assert len(peer.asked) == 1  # a redirect is not followed
 
 
+def test_a_redirect_is_not_followed(peer: WebhookPeer, new_sink: NewSink) -> None:
+    def elsewhere(handler: Any, request: Request) -> int | None:
+        if request.path != "/hook":
+            return 204
+        handler.send_response(307)
+        handler.send_header("location", "/elsewhere")
+        handler.send_header("content-length", "0")
+        handler.end_headers()
+        return None
+
+    peer.answer = elsewhere
+    (answer,) = new_sink().deliver([row(1)], 5)
+    assert isinstance(answer, PeerAwayError)
+    assert "set the address itself" in str(answer)
+    assert [request.path for request in peer.asked] == ["/hook"]
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
 def test_what_is_about_the_verdict_is_refused(peer: WebhookPeer, new_sink: NewSink, status: int) -> None:
     peer.answer = lambda *_: status
@@ -189,6 +206,15 @@ def test_a_peer_that_breaks_off_hangs_or_talks_nonsense_costs_its_timeout_and_no
     peer.answer = lambda *_: 204
     assert sink.deliver([row(1)], 5) == [None]
     assert len({request.headers["webhook-id"] for request in peer.asked}) == 1
+
+
+def test_a_peer_that_drips_on_every_connection_is_talked_to_on_new_ones(peer: WebhookPeer, new_sink: NewSink) -> None:
+    sink = new_sink()
+    peer.answer = drip
+    answers = sink.deliver([row(number, f"cam{number}") for number in range(8)], 5)
+    assert all(isinstance(answer, PeerAwayError) for answer in answers)
+    peer.answer = lambda *_: 204
+    assert sink.deliver([row(number, f"cam{number}") for number in range(8)], 5) == [None] * 8
 
 
 def test_one_camera_whose_answer_hangs_holds_up_no_other_one(peer: WebhookPeer, new_sink: NewSink) -> None:
