@@ -32,6 +32,7 @@ class Line:
             kafka_servers=server.address,
             frames_topic=self.topic,
             verdicts_topic="verdicts-" + uuid.uuid4().hex,
+            standing_topic="standing-" + uuid.uuid4().hex,
             partitions=1,
             kafka_session_timeout_s=6,
         )
@@ -75,7 +76,7 @@ def read(consumer: KafkaBusConsumer, count: int) -> list[Record]:
 
 
 def test_topics_are_made_once_then_brought_to_the_settings(line: Line) -> None:
-    assert [text.split(": ")[1] for text in line.make(partitions=2)] == ["made, with 2 partitions"] * 3
+    assert [text.split(": ")[1] for text in line.make(partitions=2)] == ["made, with 2 partitions"] * 4
     assert all(text.endswith("as it should be") for text in line.make())
     grown = line.make(partitions=3, kafka_retention_hours=1)
     assert all("2 partitions became 3" in text and "retention.ms" in text for text in grown)
@@ -85,7 +86,7 @@ def test_topics_are_made_once_then_brought_to_the_settings(line: Line) -> None:
 def test_a_topic_is_as_the_line_needs_it(line: Line) -> None:
     line.make(kafka_retention_hours=48)
     admin = line.admin()
-    names = [line.topic, line.topic + ".dlt", line.settings.verdicts_topic]
+    names = [line.topic, line.topic + ".dlt", line.settings.verdicts_topic, line.settings.standing_topic]
     found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])["topic"]
     for name in names:
         options = {option: entry["value"] for option, entry in found[name].items()}
