@@ -32,6 +32,7 @@ _KEEPALIVE = "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET
 PRUNED_AT_ONCE = 10_000
 _NEXT_TXID = sa.literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint", sa.BigInteger)
 _LAST_ID = 2**63 - 1
+_COMMON_REST = timedelta(minutes=5)  # a relay that works says so twice a minute
 _PLACES = sa.select(output_cursors.c.kind, output_cursors.c.txid, output_cursors.c.id)
 _AT_WORK = sa.text("""
     SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
@@ -72,6 +73,7 @@ def subscribe(engine: sa.Engine, sinks: Mapping[str, Collection[OutboxKind]]) ->
         # A database that was restored from a dump counts its transactions anew: what was passed there says nothing here.
         lost = sa.update(output_cursors).where(cursor.txid >= _NEXT_TXID).values(txid=0, id=0)
         connection.execute(lost)
+        _leave_out_common_rest(connection)
         known = {(row.sink, row.kind) for row in connection.execute(sa.select(cursor.sink, cursor.kind))}
         now = sa.select(SETTLED - 1).scalar_subquery()
         for sink, kinds in sinks.items():
@@ -186,6 +188,14 @@ def forget_idle(engine: sa.Engine, after: timedelta, who: str) -> list[str]:
     why = f"no relay has worked for it for {after.total_seconds() / 86400:g} days"
     with transaction(engine) as connection:
         return [sink for sink in connection.scalars(query).all() if _forget(connection, sink, who, why)]
+
+
+def _leave_out_common_rest(connection: sa.Connection) -> None:
+    """Count the time in which no relay worked at all against none of them: a plant that stood still has forgotten nothing."""
+    cursor, now = output_cursors.c, sa.func.clock_timestamp()
+    rest = sa.select(now - sa.func.max(cursor.turn_at)).scalar_subquery()
+    rested = sa.update(output_cursors).where(rest > _COMMON_REST).values(turn_at=cursor.turn_at + rest)
+    connection.execute(rested)
 
 
 def _forget(connection: sa.Connection, sink: str, who: str, reason: str) -> bool:

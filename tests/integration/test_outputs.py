@@ -310,6 +310,21 @@ def test_an_output_that_no_relay_has_worked_for_a_week_is_forgotten_the_others_s
     assert row.reason == "no relay has worked for it for 7 days"
 
 
+def test_a_plant_that_stood_still_for_weeks_has_forgotten_no_output(database: sa.Engine, write: Write) -> None:
+    """Its relays start one after the other."""
+    first, second, off = Taker("first"), Taker("second"), Taker("off")
+    relay(database, first, second, off).run(0)
+    write(*verdicts(range(5)))
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE output_cursors SET turn_at = now() - interval '20 days'"))
+        gone = "UPDATE output_cursors SET turn_at = turn_at - interval '8 days' WHERE sink = 'off'"
+        connection.execute(sa.text(gone))
+    relay(database, first).run(IDLE_S)
+    assert forget_idle(database, timedelta(days=7), "relay") == ["off"]
+    relay(database, second).run(IDLE_S)
+    assert second.taken == list("01234")
+
+
 def test_an_output_that_is_away_for_weeks_is_not_forgotten_while_a_relay_tries(
     database: sa.Engine, background: Callable[[Relay], None]
 ) -> None:
