@@ -58,6 +58,7 @@ class _Lane:
     saved: OutboxKey
     saved_at: float = field(default_factory=time.monotonic)
     read_at: float = 0.0
+    look_at: float = 0.0
     refused: list[tuple[OutboxRow, str]] = field(default_factory=list)
     tried_since: dict[OutboxKey, float] = field(default_factory=dict)
 
@@ -169,9 +170,12 @@ class Outlet:
 
     def _read(self, turn: OutputTurn) -> None:
         for kind, lane in self._lanes.items():
-            if len(lane.window) < _MOST_AHEAD and not lane.window.heads():
+            now = time.monotonic()
+            if len(lane.window) < _MOST_AHEAD and not lane.window.heads() and now >= lane.look_at:
                 lane.read_at = self.delivered.read_at()
-                lane.window.fill(turn.take(kind, lane.window.end, _PAGE))
+                rows = turn.take(kind, lane.window.end, _PAGE)
+                lane.window.fill(rows)
+                lane.look_at = 0.0 if rows else now + _LOOK_S  # not once a wave, for a kind of which there is none
             if kind is OutboxKind.VERDICT:
                 self.delivered.waits(lane.window.oldest, lane.read_at)
 
