@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,10 @@ import psutil
 
 SCRIPT = Path(__file__).parents[1] / "infra" / "deploy" / "servers"
 _START_TIMEOUT_S = 280
+_OTHER_PORTS = 3
+_TAKEN = re.compile(
+    r"^servers: (postgres|redis): port \d+ is taken", re.MULTILINE
+)  # Kafka's stand in its properties too
 _PORTS = ("LOCAL_POSTGRES_PORT", "LOCAL_REDIS_PORT", "LOCAL_KAFKA_PORT", "LOCAL_KAFKA_RAFT_PORT")
 _PID_FILES = {"postgres": "postgres/data/postmaster.pid", "redis": "redis/pid", "kafka": "kafka/pid"}
 
@@ -41,6 +46,7 @@ class LocalServers:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     _ports: dict[str, str] = field(default_factory=_free_ports)
+    _started: set[str] = field(default_factory=set)
 
     def port_of(self, variable: str) -> int:
         """Return the port behind a variable of the script."""
@@ -56,8 +62,15 @@ class LocalServers:
             ServersError: One of them cannot be had.
         """
         answer = self._run("up", *names)
+        for _ in range(_OTHER_PORTS):  # a port that was free when it was looked for may be taken since
+            taken = _TAKEN.search(answer.stderr)
+            if taken is None or taken[1] in self._started:
+                break
+            self._ports[f"LOCAL_{taken[1].upper()}_PORT"] = str(free_port())
+            answer = self._run("up", *names)
         if answer.returncode:
             raise ServersError(answer.stderr.strip())
+        self._started.update(names)
         exported = (line.split("export ", 1)[1] for line in answer.stdout.splitlines() if "export " in line)
         return dict(line.split("=", 1) for line in exported)
 

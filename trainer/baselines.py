@@ -40,7 +40,9 @@ def baseline_scores(bank: Tensor, test: Tensor, seed: int) -> Iterator[tuple[str
 
 
 def _nearest_neighbour(training: NDArray[np.float32], views: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
-    dimensions = min(PCA_DIMENSIONS, *training.shape)
+    dimensions = min(
+        PCA_DIMENSIONS, len(training) - 1, training.shape[1]
+    )  # centred views span no more: rounding would be scaled up
     reduction = make_pipeline(PCA(dimensions, random_state=seed), StandardScaler()).fit(training)
     neighbours = NearestNeighbors(n_neighbors=1).fit(reduction.transform(training))
     distances, _ = neighbours.kneighbors(reduction.transform(views))

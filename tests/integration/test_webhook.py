@@ -193,6 +193,15 @@ def endless(handler: Any, _request: Request) -> None:
     handler.wfile.write(b"HTTP/1.1 500 Oops\r\n\r\n" + b"x" * 1_000_000)
 
 
+def taken_in_the_end(sink: WebhookSink) -> bool:
+    """Whether a verdict is taken soon; on a busy machine even a willing peer may be too slow for one time-out."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if sink.deliver([row(1)], 5) == [None]:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("fault", [cut, hang, drip, nonsense, endless])
 def test_a_peer_that_breaks_off_hangs_or_talks_nonsense_costs_its_timeout_and_no_more(
     peer: WebhookPeer, new_sink: NewSink, fault: Callable[[Any, Request], int | None]
@@ -204,7 +213,7 @@ def test_a_peer_that_breaks_off_hangs_or_talks_nonsense_costs_its_timeout_and_no
     assert time.monotonic() - began < 2.0
     assert isinstance(answer, PeerAwayError)
     peer.answer = lambda *_: 204
-    assert sink.deliver([row(1)], 5) == [None]
+    assert taken_in_the_end(sink)
     assert len({request.headers["webhook-id"] for request in peer.asked}) == 1
 
 
@@ -358,8 +367,9 @@ def test_credentials_are_in_no_log_metric_or_error(
     said = f"who is eva:{PASSWORD}? {url} token-4711 key=sesame-2 {WEBHOOK_SECRET}".encode()
     answers = iter([500, 401, 302, 422])
 
-    def tell(handler: Any, _request: Request) -> int | None:
-        status = next(answers, 204)
+    def tell(handler: Any, request: Request) -> int | None:
+        of_a_verdict = request.headers["webhook-id"].startswith("result")  # and not of a camera's standing
+        status = next(answers, 204) if of_a_verdict else 204
         if status == 204:
             return 204
         handler.send_response(status)
@@ -370,7 +380,7 @@ def test_credentials_are_in_no_log_metric_or_error(
         return None
 
     peer.answer = tell
-    chosen = peer.settings(settings).model_copy(update={"webhook_url": SecretStr(url)})
+    chosen = peer.settings(settings).model_copy(update={"webhook_url": SecretStr(url), "webhook_timeout_s": 10.0})
     assert PASSWORD not in repr(chosen)
     write_batch(
         database, [claim(database, FIRST, "test")], batch(*(unjudged(str(n), n) for n in range(3))), 7, fill_outbox=True

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Never
@@ -50,7 +51,8 @@ def post(
             sending = (client.post(url, content=body, headers={**JPEG, **(headers or {})}) for body in bodies)
             return list(await asyncio.gather(*sending))
 
-    return asyncio.run(all_of_them())
+    with ThreadPoolExecutor(1) as thread:  # Playwright leaves an event loop in this one
+        return thread.submit(asyncio.run, all_of_them()).result()
 
 
 def posts_of(cameras: PostingCameras, **more: Any) -> FramePosts:
