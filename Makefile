@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test soak check fmt bench lock browser kcat mosquitto rtsp aravis clean
+.PHONY: help install demo up down test soak check fmt bench lock browser tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +26,10 @@ up: ## PostgreSQL, Redis and Kafka as servers on this machine, data in .local; p
 down: ## stop what `make up` started; data in .local stays
 	@infra/deploy/servers down
 
-test: install browser kcat mosquitto rtsp aravis ## all tests, on real engines and a real browser; in TEST_PROCESSES processes, each on a thread of torch's
+test: install browser tools ## all tests, on real engines and a real browser; in TEST_PROCESSES processes, each on a thread of torch's
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-soak: install rtsp ## the fault tests at full size, for an hour or more; prints the table of what was killed and what was found
+soak: install tools ## the fault tests at full size, for an hour or more; prints the table of what was killed and what was found
 	DIFFERLINE_TEST_SOAK=on $(BIN)/python -m pytest tests/e2e/faults
 
 check: install ## lint, formatting, types, the direction of imports, and the deployment files by their schemas
@@ -61,17 +61,8 @@ lock: install ## pin every dependency again, with hashes
 browser: ## Chromium for the end-to-end tests, where it is missing
 	@infra/deploy/install-browser
 
-kcat: ## a foreign Kafka client for the tests on Kafka, where it is missing
-	@infra/deploy/install-kcat
-
-mosquitto: ## an MQTT broker for the tests of outputs, where it is missing
-	@infra/deploy/install-mosquitto
-
-rtsp: ## an RTSP server as a camera for the tests, where it is missing
-	@infra/deploy/install-rtsp-server
-
-aravis: ## a GigE Vision camera that nobody needs to buy, for the tests, where it is missing
-	@infra/deploy/install-aravis
+tools: ## clients, brokers and cameras that nobody here wrote, for the tests, where they are missing
+	@infra/deploy/install-test-tools
 
 clean: ## remove what make made; data in .differline stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache differline.egg-info

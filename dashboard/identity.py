@@ -6,7 +6,6 @@ there is gone here.
 """
 
 import hashlib
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import streamlit as st
 import structlog
 
 from dashboard.sources import sources
+from infra.addresses import is_loopback
 from infra.errors import AccessDeniedError
 from infra.settings import Settings
 from infra.store.tables import Role
@@ -85,14 +85,7 @@ def local_role(settings: Settings) -> Role:
     """Return what everybody is who reaches the dashboard while there is no provider."""
     if settings.dashboard_role != "auto":
         return Role(settings.dashboard_role)
-    return Role.ADMIN if _is_loopback(settings.dashboard_host) else Role.VIEWER
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return Role.ADMIN if is_loopback(settings.dashboard_host) else Role.VIEWER
 
 
 class _Confirmations:

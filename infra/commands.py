@@ -167,15 +167,11 @@ def list_audit(
 
 @contextmanager
 def _database() -> "Iterator[sa.Engine]":
-    from infra import engines, settings
-    from infra.store.connect import open_database
+    from infra.opened import opened_database
+    from infra.settings import load_settings
 
-    with engines.running_engines(settings.load_settings()) as running:
-        database = open_database(running.database_url, pool_size=1)
-        try:
-            yield database
-        finally:
-            database.dispose()
+    with opened_database(load_settings()) as database:
+        yield database
 
 
 def _refuse_without_reset(to: str | None, why: str | None, skip_frames: bool) -> None:

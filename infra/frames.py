@@ -181,13 +181,28 @@ def _sequence(texts: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _time(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
+    """Read a time as RFC 3339 has it.
+
+    Returns:
+        It, in UTC.
+
+    Raises:
+        ValueError: It is none, or has no time zone.
+    """
     try:
         time = datetime.fromisoformat(text.upper())  # RFC 3339 allows a small t and z
         if time.tzinfo is None:
-            raise ValueError("no time zone")  # noqa: TRY301 - one way out for both
+            raise ValueError("no time zone")
         return time.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+
+
+def _time(text: str) -> datetime:
+    try:
+        return moment_of(text)
+    except ValueError as error:
         raise BadFrameError(DeadLetterReason.BAD_HEADER, f"ce_time {text[:40]!r} is not RFC 3339: {error}") from error
 
 

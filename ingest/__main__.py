@@ -2,19 +2,17 @@
 
 import math
 import threading
-import unicodedata
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.errors import SettingsError
-from infra.frames import MAX_TEXT
 from ingest.commands import many, one
 from ingest.commands.options import PartCodeOption, PartPatternOption
 from ingest.commands.outcome import print_report, stop_on_signal
+from ingest.names import checked_name
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -176,31 +174,12 @@ def _send(
     fps: float | None,
     spooled: bool = False,
 ) -> "IngestReport":
-    """Put the engines, the bus, the ledger and the gateway together, and send."""
-    from infra.engines import running_engines
-    from infra.metrics import Metrics, Service
-    from infra.monitoring import monitored
     from infra.telemetry import configure_logging
-    from ingest.camera_line import camera_line, camera_of
+    from ingest.camera_line import camera_of
+    from ingest.running import send
 
     configure_logging(settings.log_level)
-    metrics = Metrics(Service.INGEST)
-    with ExitStack() as opened:
-        healths: list[Callable[[], str | None]] = []
-        opened.enter_context(monitored(settings, metrics, lambda: next((h() for h in healths if h()), None)))
-        engines = opened.enter_context(running_engines(settings))
-        line = opened.enter_context(
-            camera_line(
-                settings,
-                engines,
-                camera_of(settings, camera, product, fps),
-                stop=stop,
-                spooled=spooled,
-                metrics=metrics,
-            )
-        )
-        healths.append(line.health)
-        return line.gateway.send_all(pictures)
+    return send(settings, camera_of(settings, camera, product, fps), lambda _: pictures, stop, spooled=spooled)
 
 
 def _write(
@@ -222,14 +201,11 @@ def _check_names(**names: str | None) -> None:
         SettingsError: A name is empty, too long, has a NUL or is not text.
     """
     for option, name in names.items():
-        if name is None:
-            continue
-        if not name.strip():
-            raise SettingsError(f"--{option} is empty")
-        if len(name) > MAX_TEXT:
-            raise SettingsError(f"--{option} has {len(name)} characters, at most {MAX_TEXT} are possible")
-        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):  # Cs: bytes that are not UTF-8
-            raise SettingsError(f"--{option} holds control characters or bytes that are not UTF-8")
+        if name is not None:
+            try:
+                checked_name(name)
+            except ValueError as error:
+                raise SettingsError(f"--{option} {error}") from None
 
 
 def _check_fps(fps: float | None) -> None:

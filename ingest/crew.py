@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGTERM
 
-from infra.children import differline, ending_with_us
+from infra.children import differline
 from infra.errors import SettingsError
+from infra.processes import ORDERLY, end_all, start
 from infra.settings import ENV_PREFIX, Settings
 from infra.telemetry import get_logger
 from ingest.cameras import Camera, LiveKind
@@ -21,7 +21,6 @@ _LONGEST_PAUSE_S = 60.0
 _LIVED_S = 120.0  # one that ran for so long starts with the shortest pause again
 _LOOK_S = 0.1
 _HIGHEST_PORT = 65535
-_ORDERLY = (0, -SIGTERM)  # the second: it was told to end before it had begun anything
 
 _log = get_logger("ingest")
 
@@ -133,24 +132,16 @@ class Crew:
 
     def _start(self, member: _Member, now: float) -> None:
         member.started_at = now
-        member.process = subprocess.Popen(  # noqa: S603 - our own command
-            ending_with_us(member.berth.command),
-            env=dict(os.environ) | member.berth.environment,
-            stdin=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C reaches us alone, and we stop them
-        )
+        member.process = start(member.berth.command, dict(os.environ) | member.berth.environment)
         _log.info("camera_started", camera=member.berth.name, pid=member.process.pid)
 
     def _end(self) -> None:
-        running = [(member, member.process) for member in self._members if member.process is not None]
-        for _, process in running:
-            process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        for member, process in running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _log.warning("camera_killed", camera=member.berth.name, waited_s=STOP_TIMEOUT_S)
-                process.kill()
-                process.wait()
-            member.failed = process.returncode not in _ORDERLY
+        running = {member.berth.name: member.process for member in self._members if member.process is not None}
+        codes = end_all(running, STOP_TIMEOUT_S, _killed)
+        for member in self._members:
+            if (code := codes.get(member.berth.name)) is not None:
+                member.failed = code not in ORDERLY
+
+
+def _killed(name: str) -> None:
+    _log.warning("camera_killed", camera=name, waited_s=STOP_TIMEOUT_S)

@@ -23,6 +23,7 @@ from ingest.cameras import (
     VideoCamera,
 )
 from ingest.develop import Developing
+from ingest.gateway import Camera as SentAs
 from ingest.gateway import IngestReport, WhenFull
 from ingest.part_id import CodeReader, PartCode
 from ingest.sources import CapturedPicture
@@ -40,7 +41,7 @@ from ingest.trigger import OuterTrigger, Thinning
 TRIGGER_PATIENCE_S = 2.0  # a part whose picture comes later is another part's
 
 Pictures = Iterable[CapturedPicture]
-_Source = Callable[[OnSkipped], Pictures]
+Source = Callable[[OnSkipped], Pictures]
 
 
 def run_camera(settings: Settings, camera: Camera, stop: threading.Event) -> IngestReport:
@@ -56,24 +57,45 @@ def run_camera(settings: Settings, camera: Camera, stop: threading.Event) -> Ing
         SourceError: It gives what cannot be sent.
         SpoolFullError: A triggered camera has no room left for its pictures.
     """
+    with ExitStack() as opened:
+        source = prepared(settings, camera, stop, opened)  # first: what is wrong with it is said before anything starts
+        pace = (
+            None if isinstance(camera, LiveKind) else camera.fps
+        )  # a live one is thinned where it is read: it does not wait
+        sent_as = camera_of(settings, camera.name, camera.product, pace)
+        return send(settings, sent_as, source, stop, spooled=camera.spool, when_full=_when_full(camera))
+
+
+def send(
+    settings: Settings,
+    camera: SentAs,
+    source: Source,
+    stop: threading.Event,
+    *,
+    spooled: bool,
+    when_full: WhenFull = WhenFull.WAIT,
+) -> IngestReport:
+    """Put metrics, engines, bus, ledger and gateway together, and send all pictures of a source.
+
+    Args:
+        settings: The settings.
+        camera: What all its frames share.
+        source: Makes the pictures; told whom to tell of frames that it could not hand in.
+        stop: Set from outside when it should end.
+        spooled: Whether the frames go through a spool on disk.
+        when_full: What happens when that is full.
+
+    Raises:
+        SourceError: The source gives what cannot be sent.
+        SpoolFullError: There is no room left, and the camera may skip nothing.
+    """
     metrics = Metrics(Service.INGEST)
     healths: list[Health] = []
     with ExitStack() as opened:
-        source = prepared(settings, camera, stop, opened)  # first: what is wrong with it is said before anything starts
         opened.enter_context(monitored(settings, metrics, lambda: next((why for h in healths if (why := h())), None)))
         engines = opened.enter_context(running_engines(settings))
-        live = isinstance(camera, LiveKind)
-        pace = None if live else camera.fps  # a live camera is thinned where it is read, for it does not wait
         line = opened.enter_context(
-            camera_line(
-                settings,
-                engines,
-                camera_of(settings, camera.name, camera.product, pace),
-                stop=stop,
-                spooled=camera.spool,
-                when_full=_when_full(camera),
-                metrics=metrics,
-            )
+            camera_line(settings, engines, camera, stop=stop, spooled=spooled, when_full=when_full, metrics=metrics)
         )
         healths.append(line.health)
         return line.gateway.send_all(source(line.on_skipped))
@@ -96,7 +118,7 @@ def checked(settings: Settings, cameras: Sequence[Camera]) -> None:
         raise SettingsError("\n".join(mistakes))
 
 
-def prepared(settings: Settings, camera: Camera, stop: threading.Event, opened: ExitStack) -> _Source:
+def prepared(settings: Settings, camera: Camera, stop: threading.Event, opened: ExitStack) -> Source:
     """Return what makes the camera's source; what can be wrong with its description is found here.
 
     Args:
@@ -135,7 +157,7 @@ def prepared(settings: Settings, camera: Camera, stop: threading.Event, opened: 
             raise SettingsError(f"camera {camera.name} is of a kind that nothing here reads")
 
 
-def _live(camera: LiveKind, open_camera: Opener, stop: threading.Event, opened: ExitStack) -> _Source:
+def _live(camera: LiveKind, open_camera: Opener, stop: threading.Event, opened: ExitStack) -> Source:
     trigger = _trigger(camera, TRIGGER_PATIENCE_S, opened)
     thinning = Thinning(camera.every, camera.fps)
 

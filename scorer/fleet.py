@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from signal import SIGTERM
 
 from structlog.typing import FilteringBoundLogger
 
 from infra.children import ending_with_us
 from infra.errors import FleetError, SettingsError
+from infra.processes import ORDERLY, end_all, start
 from infra.settings import ENV_PREFIX, Settings
 
 AUTO = "auto"
@@ -28,7 +28,6 @@ _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 0.1
 _HIGHEST_PORT = 65535
 _GPU_COUNT_TIMEOUT_S = 120.0
-_ORDERLY = (0, -SIGTERM)  # the second: it was told to end before it had begun anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class Fleet:
                 time.sleep(_LOOK_S)  # not `stop.wait`: a signal handler sets it, in this very thread
         finally:
             ended = self._end(members)
-        if disorderly := {number: code for number, code in ended.items() if code not in _ORDERLY}:
+        if disorderly := {number: code for number, code in ended.items() if code not in ORDERLY}:
             told = ", ".join(f"scorer {number} with {code}" for number, code in disorderly.items())
             raise FleetError(f"not all scorers ended in order within {STOP_TIMEOUT_S:.0f} s: {told}")
 
@@ -201,24 +200,13 @@ class Fleet:
     def _start(self, member: _Member) -> None:
         plan = member.plan
         member.started_at = time.monotonic()
-        member.process = subprocess.Popen(  # noqa: S603 - our own command
-            ending_with_us(self.command),
-            env=self.environment | plan.environment(),
-            process_group=0,  # Ctrl-C reaches us alone, and we stop them
-        )
+        member.process = start(self.command, self.environment | plan.environment())
         self.log.info("fleet.scorer_started", number=plan.number, pid=member.process.pid, device=plan.device)
 
     def _end(self, members: Sequence[_Member]) -> dict[int, int]:
         """Tell all to end, wait, and kill what is left; return their exit codes by number."""
         running = {member.plan.number: member.process for member in members if member.process is not None}
-        for process in running.values():
-            process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        for number, process in running.items():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self.log.warning("fleet.scorer_killed", number=number, waited_s=STOP_TIMEOUT_S)
-                process.kill()
-                process.wait()
-        return {number: process.returncode for number, process in running.items()}
+        return end_all(running, STOP_TIMEOUT_S, self._killed)
+
+    def _killed(self, number: int) -> None:
+        self.log.warning("fleet.scorer_killed", number=number, waited_s=STOP_TIMEOUT_S)

@@ -13,15 +13,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 from structlog.typing import FilteringBoundLogger
-from tenacity import (
-    RetryCallState,
-    RetryError,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_when_event_set,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, RetryError
 
 from infra.bus import Consumer, Partition, Record
 from infra.claim_check import fetch_from
@@ -30,6 +22,7 @@ from infra.errors import DeadLetterLimitError, DeadLetterReason, DifferlineError
 from infra.live import LatestFrame, LiveState, best_effort
 from infra.pictures import encode_jpeg, thumbnail
 from infra.settings import Settings
+from infra.stopping import retrying
 from infra.store.connect import transaction
 from infra.store.dead_letters import raise_limit_alert
 from infra.store.positions import Claim, claim
@@ -297,13 +290,7 @@ class Worker:
             self.watch.server_away(error)
             self._stay()
 
-        retry = Retrying(
-            retry=retry_if_exception_type(TransientError),
-            wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE_S),
-            stop=stop_when_event_set(self.stop),
-            sleep=sleep_using_event(self.stop),
-            before_sleep=tell,
-        )
+        retry = retrying(self.stop, tell, longest_pause_s=_LONGEST_PAUSE_S)
         try:
             result = retry(attempt)
         except RetryError as error:

@@ -38,7 +38,7 @@ class Mosquitto:
         try:
             self._process = subprocess.Popen([_BROKER, "-c", str(config)], stderr=subprocess.DEVNULL)
         except FileNotFoundError:
-            pytest.fail("these tests need Mosquitto; infra/deploy/install-mosquitto installs it", pytrace=False)
+            pytest.fail("these tests need Mosquitto; `make tools` installs it", pytrace=False)
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -15,7 +15,6 @@ import pytest
 from .servers import free_port
 
 PROGRAM = Path(__file__).parent / "rtsp_program.py"
-INSTALL = Path(__file__).parents[1] / "infra" / "deploy" / "install-rtsp-server"
 SYSTEM_PYTHON = "/usr/bin/python3"
 WIDTH, HEIGHT = 320, 240
 NUMBERS = 256
@@ -54,9 +53,7 @@ class RtspServer:
         assert self._process.stderr is not None
         if self._process.stdout.readline().strip() != str(self.port):
             self.kill()
-            pytest.fail(
-                f"no RTSP server: run {INSTALL} (`make test` does)\n{self._process.stderr.read()}", pytrace=False
-            )
+            pytest.fail(f"no RTSP server: `make tools` installs it\n{self._process.stderr.read()}", pytrace=False)
         return self
 
     def kill(self) -> None:

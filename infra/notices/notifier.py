@@ -12,22 +12,14 @@ from datetime import datetime, timedelta, tzinfo
 
 import sqlalchemy as sa
 from structlog.typing import FilteringBoundLogger
-from tenacity import (
-    RetryCallState,
-    RetryError,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_when_event_set,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, RetryError
 
 from infra.clock import Clock, utc_now
-from infra.errors import TransientError
 from infra.notices.hours import QuietHours
 from infra.notices.message import body, subject
 from infra.notices.sender import Sender
 from infra.notices.watch import NoticeWatch
+from infra.stopping import retrying
 from infra.store.notices import WaitingAlert, notice_turn, waiting_count
 
 _PAGE = 1000
@@ -101,13 +93,7 @@ class Notifier:
 
     def run(self) -> None:
         """Tell until stopped."""
-        retry = Retrying(
-            retry=retry_if_exception_type(TransientError),
-            wait=wait_random_exponential(multiplier=1, max=_LONGEST_PAUSE_S),
-            stop=stop_when_event_set(self.stop),
-            sleep=sleep_using_event(self.stop),
-            before_sleep=self._tell,
-        )
+        retry = retrying(self.stop, self._tell, first_pause_s=1.0, longest_pause_s=_LONGEST_PAUSE_S)
         while not self.stop.is_set():
             try:
                 retry(self.look)

@@ -75,16 +75,12 @@ def forget_output(sink: _Sink, why: _Why) -> None:
 
 @contextmanager
 def _database() -> "Iterator[tuple[sa.Engine, str]]":
-    from infra import engines, settings
-    from infra.store.connect import open_database
+    from infra.opened import opened_database
+    from infra.settings import load_settings
 
-    chosen = settings.load_settings()
-    with engines.running_engines(chosen) as running:
-        database = open_database(running.database_url, pool_size=1)
-        try:
-            yield database, chosen.user
-        finally:
-            database.dispose()
+    settings = load_settings()
+    with opened_database(settings) as database:
+        yield database, settings.user
 
 
 @contextmanager

@@ -12,7 +12,6 @@ CAMERA is the camera's name; in it `/`, `+`, `#`, `%` and what cannot be printed
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -25,7 +24,7 @@ from infra.outputs.mqtt_link import MqttLink, Packet
 from infra.outputs.sink import CameraStanding, NotTried, Refused, Standing
 from infra.settings import Settings
 from infra.store.outbox import OutboxKind, OutboxRow, PublishedVerdict
-from infra.verdict_message import verdict_message
+from infra.verdict_message import rfc3339, verdict_message
 
 _STATE_EXPIRES_S = 5
 _LONGEST_TOPIC = 65_535
@@ -75,7 +74,7 @@ class MqttSink:
     def beat(self, standing: Standing) -> None:
         """See `infra.outputs.sink.Sink`."""
         self._link.open()
-        beat = {"alive": standing.alive, "at": _time(standing.at), "inTime": standing.in_time}
+        beat = {"alive": standing.alive, "at": rfc3339(standing.at), "inTime": standing.in_time}
         self._link.tell(Packet(f"{self._prefix}/heartbeat", _json(beat), _properties()))
         for camera in standing.cameras.values():
             expiring = _properties()
@@ -147,7 +146,7 @@ def _state(camera: CameraStanding) -> dict[str, object]:
         "reason": camera.reason,
         "inTime": camera.in_time,
         "resultId": camera.last_result_id,
-        "at": None if camera.last_at is None else _time(camera.last_at),
+        "at": None if camera.last_at is None else rfc3339(camera.last_at),
     }
 
 
@@ -160,7 +159,3 @@ def _properties(packet: int = PacketTypes.PUBLISH) -> Properties:
 
 def _json(value: dict[str, object]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

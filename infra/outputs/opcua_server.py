@@ -1,7 +1,6 @@
 """An OPC UA server that only those whom the settings name can read from, and nobody can write to."""
 
 import hmac
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 
+from infra.addresses import is_loopback
 from infra.errors import SettingsError
 from infra.settings import Settings
 
@@ -59,14 +59,14 @@ def access_of(settings: Settings) -> Access:
         raise SettingsError("DIFFERLINE_OPCUA_USERNAME and DIFFERLINE_OPCUA_PASSWORD go together")
     if (settings.opcua_certfile is None) != (settings.opcua_keyfile is None):
         raise SettingsError("DIFFERLINE_OPCUA_CERTFILE and DIFFERLINE_OPCUA_KEYFILE go together")
-    is_loopback = _is_loopback(settings.opcua_host)
-    anonymous = settings.opcua_anonymous == "on" or (settings.opcua_anonymous == "auto" and is_loopback)
+    on_loopback = is_loopback(settings.opcua_host)
+    anonymous = settings.opcua_anonymous == "on" or (settings.opcua_anonymous == "auto" and on_loopback)
     if not anonymous and settings.opcua_username is None:
         raise SettingsError(
             f"nobody could read from the OPC UA server on {settings.opcua_host}: set DIFFERLINE_OPCUA_USERNAME and "
             "DIFFERLINE_OPCUA_PASSWORD, or DIFFERLINE_OPCUA_ANONYMOUS=on"
         )
-    if settings.opcua_username is not None and settings.opcua_certfile is None and not is_loopback:
+    if settings.opcua_username is not None and settings.opcua_certfile is None and not on_loopback:
         raise SettingsError(
             "the OPC UA password would travel in the clear: set DIFFERLINE_OPCUA_CERTFILE and DIFFERLINE_OPCUA_KEYFILE"
         )
@@ -149,10 +149,3 @@ def _application_uri(certfile: Path) -> str:
         return _APPLICATION
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return uris[0] if uris else _APPLICATION
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -14,15 +14,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from structlog.typing import FilteringBoundLogger
-from tenacity import (
-    RetryCallState,
-    RetryError,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_when_event_set,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, RetryError, Retrying
 
 from infra.clock import utc_now
 from infra.errors import DatabaseAwayError, PeerAwayError, TransientError
@@ -30,6 +22,7 @@ from infra.outputs.delivered import Delivered
 from infra.outputs.sink import NotTried, Refused, Sink
 from infra.outputs.watch import OutputWatch
 from infra.outputs.window import Window
+from infra.stopping import retrying
 from infra.store.connect import transaction
 from infra.store.outbox import OutboxKey, OutboxKind, OutboxRow
 from infra.store.output_cursors import output_turn, subscribe, waiting_for
@@ -263,13 +256,7 @@ class Outlet:
         return not self._idle_for(until_idle_s)
 
     def _retrying(self, of: type[TransientError]) -> Retrying:
-        return Retrying(
-            retry=retry_if_exception_type(of),
-            wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE_S),
-            stop=stop_when_event_set(self.stop),
-            sleep=sleep_using_event(self.stop),
-            before_sleep=self._tell,
-        )
+        return retrying(self.stop, self._tell, longest_pause_s=_LONGEST_PAUSE_S, of=of)
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

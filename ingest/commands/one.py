@@ -46,24 +46,10 @@ def video(
 
     A frame counts as captured when it is read, whenever the video was made.
     """
+    given = locals()
     from ingest.cameras import VideoCamera
 
-    _run(
-        VideoCamera,
-        file=file,
-        name=camera,
-        product=product,
-        job=job,
-        fps=fps,
-        every=every,
-        trigger=trigger,
-        region=region,
-        size=size,
-        jpeg_quality=jpeg_quality,
-        png=png,
-        part_code=part_code,
-        spool=spool,
-    )
+    _run(VideoCamera, **given)
 
 
 def rtsp(
@@ -103,28 +89,10 @@ def rtsp(
     A camera that is away is opened again, for ever, at most 3 seconds after each attempt; one that refuses the password
     every 30 seconds. What it owes meanwhile, by its own pace, stands in the ledger as skipped: camera_away.
     """
+    given = locals()
     from ingest.cameras import RtspCamera
 
-    _run(
-        RtspCamera,
-        url=url,
-        user=user,
-        password_env=password_env,
-        password_file=password_file,
-        name=camera,
-        product=product,
-        job=job,
-        fps=fps,
-        every=every,
-        trigger=trigger,
-        region=region,
-        size=size,
-        jpeg_quality=jpeg_quality,
-        png=png,
-        part_code=part_code,
-        timeout_s=timeout_s,
-        spool=spool,
-    )
+    _run(RtspCamera, **given)
 
 
 def usb(
@@ -155,27 +123,10 @@ def usb(
 
     A frame counts as captured when the kernel has stamped it.
     """
+    given = locals()
     from ingest.cameras import UsbCamera
 
-    _run(
-        UsbCamera,
-        device=device,
-        capture_size=capture_size,
-        capture_fps=capture_fps,
-        name=camera,
-        product=product,
-        job=job,
-        fps=fps,
-        every=every,
-        trigger=trigger,
-        region=region,
-        size=size,
-        jpeg_quality=jpeg_quality,
-        png=png,
-        part_code=part_code,
-        timeout_s=timeout_s,
-        spool=spool,
-    )
+    _run(UsbCamera, **given)
 
 
 def gige(
@@ -224,31 +175,13 @@ def gige(
 
     A frame counts as captured when the camera's own clock says so. Needs Debian's python3-gi and gir1.2-aravis-0.8.
     """
+    given = locals()
     from ingest.cameras import GigeCamera
 
-    _run(
-        GigeCamera,
-        id=device,
-        pixel_format=pixel_format,
-        camera_trigger=camera_trigger,
-        capture_fps=capture_fps,
-        name=camera,
-        product=product,
-        job=job,
-        fps=fps,
-        every=every,
-        trigger=trigger,
-        region=region,
-        size=size,
-        jpeg_quality=jpeg_quality,
-        png=png,
-        part_code=part_code,
-        timeout_s=timeout_s,
-        spool=spool,
-    )
+    _run(GigeCamera, id=given.pop("device"), **given)
 
 
-def _run(kind: "type[Camera]", **options: Any) -> None:
+def _run(kind: "type[Camera]", *, camera: str, **options: Any) -> None:
     from infra.settings import load_settings
     from infra.telemetry import configure_logging, get_logger
     from ingest.camera_file import camera_from_options
@@ -256,7 +189,7 @@ def _run(kind: "type[Camera]", **options: Any) -> None:
     from ingest.running import run_camera
     from ingest.sources.address import has_password
 
-    chosen = camera_from_options(kind, **options)
+    chosen = camera_from_options(kind, name=camera, **options)
     settings = load_settings()
     configure_logging(settings.log_level)
     if has_password(str(options.get("url", ""))):

@@ -6,15 +6,15 @@ CloudEvents 1.0 in HTTP's binary mode, since the frame message is one: `ce-id`, 
 ours.
 """
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
 from infra.errors import DifferlineError
-from infra.frames import FRAME_TYPE, MAX_TEXT, SPEC_VERSION
+from infra.frames import FRAME_TYPE, SPEC_VERSION, moment_of
+from ingest.names import checked_name
 
 CONTENT_TYPES = ("image/jpeg", "image/png")
 _NAMES = {
@@ -147,20 +147,17 @@ def _text(headers: Mapping[str, str], name: str, other: str | None = None) -> st
 
 
 def _check(name: str, text: str) -> None:
-    if not text.strip() or len(text) > MAX_TEXT:
-        raise _bad(f"{name} must have 1 to {MAX_TEXT} characters")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise _bad(f"{name} holds control characters")
+    try:
+        checked_name(text)
+    except ValueError as error:
+        raise _bad(f"{name} {error}") from None
 
 
 def _time(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text.upper())
-        if time.tzinfo is not None:
-            return time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise _bad("the capture time is not RFC 3339 with a time zone")
+        return moment_of(text)
+    except ValueError as error:
+        raise _bad(f"the capture time is not RFC 3339: {error}") from None
 
 
 def _bad(reason: str) -> PostRefusedError:

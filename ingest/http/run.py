@@ -3,6 +3,7 @@
 import threading
 from contextlib import ExitStack, closing
 
+from infra.addresses import is_loopback
 from infra.engines import running_engines
 from infra.errors import SettingsError
 from infra.metrics import INGEST_HTTP_ANSWERS, Metrics, Service
@@ -13,7 +14,7 @@ from ingest.camera_line import camera_line, camera_of
 from ingest.gateway import WhenFull
 from ingest.http.app import FramePosts, Tokens
 from ingest.http.cameras import PostingCameras, open_left_over
-from ingest.http.server import is_loopback, listen, serve
+from ingest.http.server import listen, serve
 from ingest.spool.files import cameras_with_frames
 
 

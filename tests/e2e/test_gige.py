@@ -23,7 +23,6 @@ from infra.store.ledger import CameraLedger, read_ledger
 from .commands import Differline
 
 FAKE = "arv-fake-gv-camera-0.8"
-INSTALL = Path(__file__).parents[2] / "infra" / "deploy" / "install-aravis"
 HOST = "127.0.0.1"
 WAIT_S = 60.0
 
@@ -36,7 +35,7 @@ class FakeCamera:
 
     def start(self, *options: str) -> None:
         if shutil.which(FAKE) is None:
-            pytest.fail(f"no fake GigE Vision camera: run {INSTALL} (`make test` does)", pytrace=False)
+            pytest.fail("no fake GigE Vision camera: `make tools` installs it", pytrace=False)
         self._process = subprocess.Popen(
             [FAKE, "-i", HOST, "-s", "T1", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -26,7 +26,6 @@ from ..kafka_server import KafkaServer
 from .commands import Differline
 
 README = Path(__file__).parents[2] / "README.md"
-INSTALL = Path(__file__).parents[2] / "infra" / "deploy" / "install-kcat"
 CAMERA, PRODUCT, FRAME_ID, PICTURE = "oven-1", "tile", "oven-1-000001", "part.jpg"
 NO_PRODUCT = " -H ce_product=tile"
 COMMAND_TIMEOUT_S = 60
@@ -78,7 +77,7 @@ class Plant:
 def plant(settings: Settings, kafka: KafkaServer, tmp_path: Path) -> Iterator[Plant]:
     """Topics, a quick model of simulated parts in force, a scorer and a relay, each a process."""
     if shutil.which("kcat") is None:
-        pytest.fail(f"these tests need kcat: run {INSTALL} (`make test` does)", pytrace=False)
+        pytest.fail("these tests need kcat: `make tools` installs it", pytrace=False)
     ours = uuid.uuid4().hex
     topics = {name: f"{name.partition('.')[0]}-{ours}" for name in ("frames", "verdicts")}
     chosen = {

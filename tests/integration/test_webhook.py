@@ -193,27 +193,18 @@ def endless(handler: Any, _request: Request) -> None:
     handler.wfile.write(b"HTTP/1.1 500 Oops\r\n\r\n" + b"x" * 1_000_000)
 
 
-def taken_in_the_end(sink: WebhookSink) -> bool:
-    """Whether a verdict is taken soon; on a busy machine even a willing peer may be too slow for one time-out."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if sink.deliver([row(1)], 5) == [None]:
-            return True
-    return False
-
-
 @pytest.mark.parametrize("fault", [cut, hang, drip, nonsense, endless])
 def test_a_peer_that_breaks_off_hangs_or_talks_nonsense_costs_its_timeout_and_no_more(
     peer: WebhookPeer, new_sink: NewSink, fault: Callable[[Any, Request], int | None]
 ) -> None:
-    sink = new_sink()
+    sink = new_sink(timeout_s=1.2)  # enough for a willing peer on a busy machine, and less than the fault lasts
     peer.answer = fault
     began = time.monotonic()
     (answer,) = sink.deliver([row(1)], 5)
     assert time.monotonic() - began < 2.0
     assert isinstance(answer, PeerAwayError)
     peer.answer = lambda *_: 204
-    assert taken_in_the_end(sink)
+    assert sink.deliver([row(1)], 5) == [None]
     assert len({request.headers["webhook-id"] for request in peer.asked}) == 1
 
 

@@ -34,7 +34,7 @@ def test_a_state_is_never_good_while_verdicts_are_late() -> None:
     assert mqtt._state(stopped("cam"))["state"] == "NO_VERDICT"
     assert mqtt._state(CameraStanding("cam", False, "GOOD", "id", NOON))["state"] == "NO_VERDICT"
     assert mqtt._state(CameraStanding("cam", True, None, None, None))["state"] == "NO_VERDICT"
-    assert json.loads(mqtt._json(mqtt._state(in_time("cam"))))["at"] == "2026-03-03T12:00:00.000Z"
+    assert json.loads(mqtt._json(mqtt._state(in_time("cam"))))["at"] == "2026-03-03T12:00:00.000000Z"
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,10 @@ from infra.errors import BusAwayError
 from infra.outputs.watch import OutputWatch, RelayWatch
 from infra.store.outbox import Backlog
 
+from ...fake_time import FakeTime
+
 NOON = datetime(2025, 5, 5, 12, tzinfo=UTC)
 NOTHING = Backlog(0, None)
-
-
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

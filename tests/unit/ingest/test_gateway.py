@@ -13,6 +13,8 @@ from ingest.gateway import Camera, Gateway, WhenFull
 from ingest.sources import CapturedPicture
 from ingest.spool import Spool
 
+from ...fake_time import FakeTime
+
 NOON = datetime(2025, 5, 5, 12, tzinfo=UTC)
 CAMERA = Camera("cam-1", "plate", "frames", max_frame_bytes=100, send_timeout_s=300.0)
 
@@ -39,19 +41,6 @@ class FakeProducer:
 
     def close(self) -> None:
         pass
-
-
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.sleeps: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        self.now += seconds
 
 
 def picture(text: str, **fields: str) -> CapturedPicture:

@@ -9,18 +9,9 @@ from ingest.gateway import Camera, Gateway
 from ingest.sources import CapturedPicture
 from ingest.watch import IngestWatch
 
+from ...fake_time import FakeTime
+
 NOON = datetime(2025, 5, 5, 12, tzinfo=UTC)
-
-
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class SlowBus:

@@ -10,15 +10,9 @@ from infra.store.results import Batch, DeadLetterRow, VerdictRow, Written
 from infra.store.tables import DriftKind
 from scorer.watch import LOOK_EVERY_S, ScorerWatch
 
+from ...fake_time import FakeTime
+
 NOON = datetime(2025, 5, 5, 12, tzinfo=UTC)
-
-
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

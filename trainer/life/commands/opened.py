@@ -20,19 +20,14 @@ Reason = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; 
 @contextmanager
 def open_life() -> "Iterator[tuple[Settings, sa.Engine]]":
     """Settings and an open database."""
-    from infra.engines import running_engines
+    from infra.opened import opened_database
     from infra.settings import load_settings
-    from infra.store.connect import open_database
     from infra.telemetry import configure_logging
 
     settings = load_settings()
     configure_logging(settings.log_level)
-    with running_engines(settings) as engines:
-        database = open_database(engines.database_url, pool_size=2)
-        try:
-            yield settings, database
-        finally:
-            database.dispose()
+    with opened_database(settings, pool_size=2) as database:
+        yield settings, database
 
 
 @contextmanager

@@ -12,18 +12,12 @@ from infra.store.outbox import OutboxKey, OutboxRow, PublishedVerdict
 from infra.store.tables import VerdictState
 from infra.store.verdicts import Verdict
 
+from ....fake_time import FakeTime
+
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 DEADLINE_S = 10.0
 SILENT_S = 60.0
 RUNNING = CameraPace("cam", "run", waiting=0, accepted=5, accounted=5, ended=False, heard_s=0.0)
-
-
-class FakeTime:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Line:
