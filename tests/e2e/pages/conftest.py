@@ -28,8 +28,9 @@ PATIENCE_MS = 60_000
 STOP_TIMEOUT_S = 60
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium, for the tests of one file: while Playwright holds it, an event loop runs in this thread, and no other may."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield chromium

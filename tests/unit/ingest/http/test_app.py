@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Never
@@ -51,8 +50,7 @@ def post(
             sending = (client.post(url, content=body, headers={**JPEG, **(headers or {})}) for body in bodies)
             return list(await asyncio.gather(*sending))
 
-    with ThreadPoolExecutor(1) as thread:  # Playwright leaves an event loop in this one
-        return thread.submit(asyncio.run, all_of_them()).result()
+    return asyncio.run(all_of_them())
 
 
 def posts_of(cameras: PostingCameras, **more: Any) -> FramePosts:
