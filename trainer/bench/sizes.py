@@ -27,6 +27,7 @@ class Size:
         plain_views: Views by which P5 measures the plain loop.
         small: Preset of P5's small setting, which both loops train in full.
         small_pictures: Pictures of the small setting.
+        small_seeds: Seeds of both loops there.
         stage_preset: Preset of the model of P6, by name.
         stage_frames: Pictures that P6 sends through a scorer.
         workers: Numbers of processes in P7.
@@ -52,6 +53,7 @@ class Size:
     plain_views: int
     small: Preset
     small_pictures: int
+    small_seeds: int
     stage_preset: str
     stage_frames: int
     workers: tuple[int, ...]
@@ -80,6 +82,7 @@ FULL = Size(
     plain_views=32,
     small=replace(_FLOW_ALONE, epochs=8, bank_views=4, epoch_views=2),
     small_pictures=32,
+    small_seeds=5,
     stage_preset=COMPACT.name,
     stage_frames=64,
     workers=(1, 2, 4),
@@ -104,6 +107,7 @@ QUICK = replace(
     plain_views=4,
     small=replace(_FLOW_ALONE, epochs=2, bank_views=2, epoch_views=1, scoring_views=2),
     small_pictures=16,
+    small_seeds=2,
     stage_frames=8,
     worker_frames=2,
     worker_rounds=1,

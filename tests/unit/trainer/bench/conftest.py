@@ -29,6 +29,7 @@ def size(tiny: Preset) -> Size:
         rival_frames=2,
         exit_frames=4,
         small_pictures=8,
+        small_seeds=2,
         training=one_view,
         plain_views=2,
         small=one_view,

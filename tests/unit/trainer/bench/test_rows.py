@@ -105,9 +105,11 @@ def test_p5_trains_both_loops_and_extrapolates_one(setting: Setting) -> None:
     steps = math.ceil(views / setting.size.training.batch)
     assert row.plain_s == pytest.approx(row.epochs * (views * row.plain_view_s + steps * row.plain_step_s))
     assert row.ratio == pytest.approx(row.plain_s / row.ours_s)
-    assert 0 <= row.small_auroc_plain <= 1
-    assert 0 <= row.small_auroc_ours <= 1
+    for aurocs in (row.small_auroc_plain, row.small_auroc_ours):
+        assert len(aurocs) == setting.size.small_seeds
+        assert all(0 <= auroc <= 1 for auroc in aurocs)
     assert "extrapolated" in row.figures()
+    assert "mean of 2 seeds" in row.figures()
 
 
 def test_p7_runs_processes_side_by_side(setting: Setting) -> None:
