@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import IO
 
 COMMAND_TIMEOUT_S = 280
+QUICK_FIT = (str(Path(__file__).with_name("quick_fit.py")),)
+"""The command with a local model fitted in seconds; the demo's test trains as users do."""
 
 
 @dataclass(frozen=True)
 class Differline:
-    """The command, with its settings."""
+    """The command, with its settings, as the installed program or as another one."""
 
     data_dir: Path
     settings: dict[str, str] = field(default_factory=dict)

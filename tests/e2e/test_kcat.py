@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -23,7 +23,7 @@ from infra.settings import Settings
 from infra.verdict_message import verdict_schema
 
 from ..kafka_server import KafkaServer
-from .commands import Differline
+from .commands import QUICK_FIT, Differline
 
 README = Path(__file__).parents[2] / "README.md"
 CAMERA, PRODUCT, FRAME_ID, PICTURE = "oven-1", "tile", "oven-1-000001", "part.jpg"
@@ -96,7 +96,8 @@ def plant(settings: Settings, kafka: KafkaServer, tmp_path: Path) -> Iterator[Pl
     simulate = ("ingest", "simulate", "--product", PRODUCT, "--frames", "16", "--defect-rate", "0")
     running.run(*simulate, "--to-folder", str(parts))
     images = ("--images", str(parts / "train" / "good"))
-    running.run("train", "--product", PRODUCT, *images, "--views", "1", "--false-alarm-rate", "0.2")
+    fitting = replace(running, differline=replace(running.differline, program=QUICK_FIT))
+    fitting.run("train", "--product", PRODUCT, *images, "--views", "1", "--false-alarm-rate", "0.2")
     with ExitStack() as services:
         for command in ("score", "relay"):
             process = services.enter_context(running.differline.start(command, **chosen))

@@ -26,12 +26,11 @@ from infra.store.promotions import list_models, promotions_of
 from infra.store.tables import AlertKind, DriftCause, ModelState, alerts, decisions, second_verdicts, verdicts
 from scorer.drift_report import drift_report
 
-from .commands import Differline
+from .commands import QUICK_FIT, Differline
 
 PRODUCT = "flange"
 OF = ("--product", PRODUCT)
 DARK = "after the lamp went"
-QUICK_FIT = (str(Path(__file__).with_name("quick_fit.py")),)
 WAIT_S = 240.0
 ONE_THREAD = {
     "DIFFERLINE_CPU_THREADS": "1"

@@ -19,7 +19,7 @@ from infra.store import tables
 from infra.store.connect import open_database
 from infra.store.truth import scores_with_truth
 
-from .commands import Differline
+from .commands import QUICK_FIT, Differline
 
 PRODUCT = "flange"
 
@@ -41,7 +41,8 @@ def trained(differline: Differline) -> Differline:
         *("ingest", "simulate", "--product", PRODUCT, "--frames", "16", "--defect-rate", "0", "--to-folder", str(parts))
     )
     images = ("--images", str(parts / "train" / "good"))
-    done = differline.run("train", "--product", PRODUCT, *images, "--views", "1", "--false-alarm-rate", "0.2")
+    fitting = Differline(differline.data_dir, program=QUICK_FIT)
+    done = fitting.run("train", "--product", PRODUCT, *images, "--views", "1", "--false-alarm-rate", "0.2")
     assert f"{PRODUCT} version 1 is in force" in done.stdout
     return differline
 
