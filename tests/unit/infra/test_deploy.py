@@ -20,6 +20,7 @@ from typer.main import get_command
 from infra.metrics import METRICS, Kind
 from infra.notify import app as notify_app
 from infra.settings import ENV_PREFIX, Settings
+from ingest.__main__ import app as ingest_app
 from trainer.life.commands import refit_app, schedule_app
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +32,8 @@ SERVICES = {"ingest", "scorer", "relay", "dashboard"}
 
 
 def manifests() -> Iterator[dict[str, Any]]:
-    for path in sorted((DEPLOY / "kubernetes" / "base").glob("*.yaml")):
+    folders = [DEPLOY / "kubernetes" / "base", *sorted((DEPLOY / "kubernetes" / "components").iterdir())]
+    for path in [path for folder in folders for path in sorted(folder.glob("*.yaml"))]:
         yield from (found for found in yaml.safe_load_all(path.read_text()) if found)
 
 
@@ -223,13 +225,25 @@ def test_the_trainers_of_kubernetes_systemd_and_compose_take_requests() -> None:
     assert user == "trainer"
 
 
-def test_people_are_told_by_the_same_command_in_compose_and_systemd() -> None:
+def test_people_are_told_by_the_same_command_in_compose_systemd_and_kubernetes() -> None:
     unit = (DEPLOY / "systemd" / "differline-notify.service").read_text()
     (command,) = re.findall(r"^ExecStart=/\S+/differline (.+)$", unit, re.MULTILINE)
     service = compose()["services"]["notify"]
-    assert service["command"] == [command] == ["notify"]
+    (container,) = pods()["notify"]["containers"]
+    assert service["command"] == container["args"] == [command] == ["notify"]
     get_command(notify_app).make_context("notify", [], resilient_parsing=False)
     assert "profiles" in service, "without targets it would end, and be started again and again"
+
+
+def test_many_cameras_are_run_by_the_same_command_in_compose_and_systemd() -> None:
+    unit = (DEPLOY / "systemd" / "differline-cameras.service").read_text()
+    checked, command = re.findall(r"^ExecStart(?:Pre)?=/\S+/differline (.+)$", unit, re.MULTILINE)
+    service = compose()["services"]["cameras"]
+    assert service["command"] == command.split() == checked.split()[:-1]
+    group: Any = get_command(ingest_app)
+    _, name, *options = service["command"]
+    group.commands[name].make_context(name, options, resilient_parsing=False)
+    assert any(volume.endswith(f":{service['command'][2]}:ro") for volume in service["volumes"])
 
 
 def test_systemd_reads_the_units(tmp_path: Path) -> None:
@@ -237,7 +251,7 @@ def test_systemd_reads_the_units(tmp_path: Path) -> None:
         pytest.skip("NOT CHECKED: systemd-analyze is missing (Debian's package systemd), so nobody has read the units")
     units = [
         tmp_path / f"differline-{name}"
-        for name in ("refit.service", "refit.timer", "trainer.service", "notify.service")
+        for name in ("refit.service", "refit.timer", "trainer.service", "notify.service", "cameras.service")
     ]
     for unit in units:
         text = (DEPLOY / "systemd" / unit.name).read_text()
