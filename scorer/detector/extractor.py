@@ -4,10 +4,10 @@ import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-import torchvision
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +27,6 @@ BUNDLED_SHA256 = "caca14f9a9f446460735c55bb0b222967fe0298ab1a9176ca6998bda94d3ff
 
 _KEPT_LAYERS = (5, 7, 11)  # of alexnet().features
 
-_IMAGENET = torchvision.models.AlexNet_Weights.IMAGENET1K_V1
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -180,7 +179,7 @@ def extractors_at_hand(weights: str, seed: int = 0) -> list[Extractor]:
         ExtractorError: The weights of the settings cannot be had.
     """
     names = [weights, "bundled"]
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(_IMAGENET.url).name
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(_imagenet().url).name
     if cached.is_file():
         names.append("imagenet")
     return [load_extractor(name, seed) for name in dict.fromkeys(names)]
@@ -202,10 +201,23 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _empty_convolutions() -> nn.Module:
+def alexnet_convolutions() -> nn.Sequential:
+    """As `torchvision.models.alexnet().features`, whose import takes as long as torch's: it brings torch's compiler with it.
+
+    Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, as torchvision has it.
+    """
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2)),
+        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2)),
+    )
+
+
+def _empty_convolutions() -> nn.Sequential:
     with torch.device("meta"):  # no memory and no random numbers are spent on values that are replaced at once
-        features: nn.Module = torchvision.models.alexnet(weights=None).features
-    return features
+        return alexnet_convolutions()
 
 
 def _random_weights(seed: int) -> dict[str, Tensor]:
@@ -218,9 +230,15 @@ def _random_weights(seed: int) -> dict[str, Tensor]:
     return weights
 
 
+def _imagenet() -> Any:
+    from torchvision.models import AlexNet_Weights  # noqa: PLC0415 - takes seconds, and only these weights need it
+
+    return AlexNet_Weights.IMAGENET1K_V1
+
+
 def _imagenet_weights() -> dict[str, Tensor]:
     try:
-        whole = _IMAGENET.get_state_dict(progress=False, check_hash=True)
+        whole = _imagenet().get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, no space, or a file whose hash is wrong
         reason = " ".join(str(error).split())
         raise ExtractorError(

@@ -3,10 +3,9 @@
 import math
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from scorer.detector.extractor import CHANNELS
+from scorer.detector.extractor import CHANNELS, alexnet_convolutions
 
 _STD_FLOOR = 1e-5
 
@@ -28,7 +27,7 @@ class PretrainingNetwork(nn.Module):
     def __init__(self, programs: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for layer in torchvision.models.alexnet(weights=None).features:
+        for layer in alexnet_convolutions():
             layers.append(layer)
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -28,6 +28,12 @@ def test_features_are_alexnets_at_three_scales(extractor: Extractor) -> None:
     torch.testing.assert_close(features, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-5)
 
 
+def test_a_scorer_starts_without_torchs_compiler() -> None:
+    asks = "import scorer.worker, trainer.fit, sys; print({'torchvision', 'torch._dynamo'} & sys.modules.keys())"
+    said = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True).stdout
+    assert said == "set()\n", "these take seconds of every start"
+
+
 def test_extractor_is_frozen(extractor: Extractor) -> None:
     assert not extractor.training
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
