@@ -16,8 +16,8 @@ def cameras(
 ) -> None:
     """Run the cameras of a file, each in a process of its own, until Ctrl-C.
 
-    A key is called like the option of the camera's command, with _ for -; kind is rtsp, usb, gige, video or folder. One that fails
-    ends no other: a live one is started again, after a pause that grows to a minute.
+    A key is called like the option of the camera's command, with _ for -; kind is rtsp, usb, gige, video or folder. One that
+    fails ends no other: a live one is started again, after a pause that grows to a minute.
     """
     from infra.errors import SettingsError
     from infra.settings import load_settings
