@@ -85,7 +85,11 @@ def _what_follows(alert: Alert) -> str:
 
 
 def _did(ask: Callable[[str], bool], reason: str) -> bool:
-    """Do what was asked for; where it is refused, say why and keep what was typed."""
+    """Do what was asked for; where it is refused, say why and keep what was typed.
+
+    Returns:
+        Whether the page is to be drawn anew: it was done, or who asked may not do it any more.
+    """
     if not reason.strip():
         st.error("Write a reason first.", icon=":material/edit:")
         return False
@@ -95,7 +99,9 @@ def _did(ask: Callable[[str], bool], reason: str) -> bool:
     except DatabaseAwayError:
         st.error("Not saved: the database does not answer. The reason still stands here; try again in a moment.")
         return False
-    except (AccessDeniedError, ValueError) as error:
+    except AccessDeniedError as error:
+        st.toast(f"Not saved: {error}.", icon=":material/block:")  # outlives the form, which is gone
+    except ValueError as error:
         st.error(f"Not saved: {error}.")
         return False
     except LookupError:
