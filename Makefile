@@ -29,8 +29,8 @@ down: ## stop what `make up` started; data in .local stays
 test: install browser tools ## all tests, on real engines and a real browser; in TEST_PROCESSES processes, each on a thread of torch's
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-soak: install tools ## the fault tests at full size, for an hour or more; prints the table of what was killed and what was found
-	DIFFERLINE_TEST_SOAK=on $(BIN)/python -m pytest tests/e2e/faults
+soak: install tools ## the demo, and the fault tests at full size, for an hour or more; prints the table of what was killed and found
+	DIFFERLINE_TEST_SOAK=on $(BIN)/python -m pytest tests/e2e/test_demo.py tests/e2e/faults
 
 check: install ## lint, formatting, types, the direction of imports, and the deployment files by their schemas
 	$(BIN)/ruff check .

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 COMMAND_TIMEOUT_S = 280
+PROGRAM = ("-m", "infra")
 QUICK_FIT = (str(Path(__file__).with_name("quick_fit.py")),)
-"""The command with a local model fitted in seconds; the demo's test trains as users do."""
+"""The command with a local model fitted in seconds; `make soak` runs the demo as users do."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Differline:
 
     data_dir: Path
     settings: dict[str, str] = field(default_factory=dict)
-    program: tuple[str, ...] = ("-m", "infra")
+    program: tuple[str, ...] = PROGRAM
 
     def start(self, *arguments: str, into: IO[str] | None = None, **settings: str) -> "subprocess.Popen[str]":
         """Start a command; what it says goes `into` a file, or is kept for `communicate`."""

@@ -1,16 +1,18 @@
-"""The demo as a new user runs it: trains, streams, and ends by itself with a balanced ledger."""
+"""The demo as a new user runs it: it trains (in CI a quick fit), streams, and ends by itself with a balanced ledger."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from .commands import Differline
+from .commands import PROGRAM, QUICK_FIT, Differline
+from .faults.conftest import SOAK
 
 
 @pytest.mark.timeout(900)
 def test_the_demo_trains_streams_and_balances(engine_folder: Path) -> None:
-    demo = Differline(engine_folder).start("demo", "--frames", "11", "--no-dashboard")
+    line = Differline(engine_folder, program=PROGRAM if SOAK else QUICK_FIT)
+    demo = line.start("demo", "--frames", "11", "--no-dashboard")
     output, errors = demo.communicate(timeout=880)
     assert demo.returncode == 0, errors[-4000:]
     assert "11 of 11 frames accounted for: the ledger balances" in output
