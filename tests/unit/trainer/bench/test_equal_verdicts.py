@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from infra.pictures import decode, encode_png
 from ingest.sources.simulator import SimulatedCamera
-from scorer.detector import Detector, load_extractor
+from scorer.detector import Detector, choose_arithmetic, load_extractor
 from trainer.bench.plain import PlainExtractor, plain_flow, plain_score
 from trainer.fit import fit
 from trainer.images import drawn_pictures
@@ -27,8 +27,8 @@ def parts(count: int, seed: int, defect_rate: float = 0.0) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    """Fitted on simulated parts in bfloat16, with an early exit that sixteen of them calibrated."""
-    extractor = load_extractor("bundled").computing_in(torch.bfloat16)
+    """Fitted on simulated parts in what is fast on this machine, with an early exit that sixteen of them calibrated."""
+    extractor = load_extractor("bundled").computing_in(choose_arithmetic("auto", CPU))
     pictures = drawn_pictures([decode(body, 10**7) for body in parts(36, seed=1)])
     fitted = fit(pictures, "flange", QUICK, extractor, false_alarm_rate=1 / 17, views=VIEWS).detector
     assert fitted.manifest.early_exit is not None
