@@ -1,4 +1,4 @@
-"""The command `differline`, with `compact` fitting its local model for seconds: for stories in which any model will do.
+"""The command `differline`, with `compact` looking at few views and fitting its local model for seconds: any model will do.
 
 The commands that it starts are this program as well.
 """
@@ -10,7 +10,8 @@ import infra.children
 from infra.cli import main
 from trainer.presets import COMPACT, PRESETS, LocalRecipe
 
-PRESETS[COMPACT.name] = replace(COMPACT, local=replace(LocalRecipe(), few=16, twins=48, steps=60))
+LOCAL = replace(LocalRecipe(), few=16, twins=48, steps=60)
+PRESETS[COMPACT.name] = replace(COMPACT, bank_views=2, epoch_views=2, epochs=40, local=LOCAL)
 infra.children.differline = lambda *arguments: [sys.executable, __file__, *arguments]
 
 if __name__ == "__main__":
