@@ -100,7 +100,10 @@ def _did(ask: Callable[[str], bool], reason: str) -> bool:
         st.error("Not saved: the database does not answer. The reason still stands here; try again in a moment.")
         return False
     except AccessDeniedError as error:
-        st.toast(f"Not saved: {error}.", icon=":material/block:")  # outlives the form, which is gone
+        if access.may(Right.INSPECT):  # so not for ever: the sign-in service may be away
+            st.error(f"Not saved: {error}.")
+            return False
+        st.toast(f"Not saved: {error}.", icon=":material/block:", duration="long")  # the form goes
     except ValueError as error:
         st.error(f"Not saved: {error}.")
         return False

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import IO
 
 COMMAND_TIMEOUT_S = 280
+SOAK = os.environ.get("DIFFERLINE_TEST_SOAK") == "on"
+"""Whether `make soak` asks for the full size."""
+
 PROGRAM = ("-m", "infra")
 QUICK_FIT = (str(Path(__file__).with_name("quick_fit.py")),)
 """The command with a local model fitted in seconds; `make soak` runs the demo as users do."""

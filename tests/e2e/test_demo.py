@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .commands import PROGRAM, QUICK_FIT, Differline
-from .faults.conftest import SOAK
+from .commands import PROGRAM, QUICK_FIT, SOAK, Differline
 
 
 @pytest.mark.timeout(900)

@@ -1,7 +1,6 @@
 """A plant that the fault tests share, their sizes, and the table that they fill."""
 
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,11 +14,11 @@ from trainer.fit import FittedModel
 
 from ...servers import LocalServers, ServersError
 from ...small_model import fitted
+from ..commands import SOAK
 from .plant import Nursery, Plant
 
 __all__ = ["fitted"]  # a fixture
 
-SOAK = os.environ.get("DIFFERLINE_TEST_SOAK") == "on"
 _BROKER = "group.min.session.timeout.ms=1000\n"
 _rows = pytest.StashKey[list[str]]()
 

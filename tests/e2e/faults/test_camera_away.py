@@ -15,8 +15,8 @@ from infra.store.connect import open_database
 from infra.store.tables import camera_runs
 
 from ...rtsp_camera import rtsp_server
-from ..commands import Differline
-from .conftest import SOAK, Table
+from ..commands import SOAK, Differline
+from .conftest import Table
 
 ROUNDS, AWAY_S, THERE_S = (20, 60.0, 5.0) if SOAK else (2, 4.0, 2.0)
 FPS = 10

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
+from ..commands import SOAK
 from . import scenarios
 from .breaks import POINTS
-from .conftest import SOAK, Sizes, Table
+from .conftest import Sizes, Table
 from .oracle import Judgement
 from .plant import Plant
 

@@ -14,7 +14,8 @@ from infra.pictures import encode_jpeg
 from scorer.decode import DecodedFrame, decode_record
 
 from ...small_model import PRODUCT, part_picture
-from .conftest import SOAK, Sizes, Table
+from ..commands import SOAK
+from .conftest import Sizes, Table
 from .mutations import MUTATIONS
 from .plant import Plant
 from .scenarios import REST_S, patience

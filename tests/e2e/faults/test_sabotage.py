@@ -2,8 +2,9 @@
 
 import pytest
 
+from ..commands import SOAK
 from . import scenarios
-from .conftest import SOAK, Table
+from .conftest import Table
 from .plant import Plant
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1200 if SOAK else 300)]

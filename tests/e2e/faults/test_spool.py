@@ -28,7 +28,8 @@ from ingest.spool import Spool
 from ingest.spool.files import spool_path
 
 from ...servers import LocalServers, ServersError
-from .conftest import SOAK, Table
+from ..commands import SOAK
+from .conftest import Table
 from .spooling import CAMERA
 
 FPS, SIZE = 10.0, 1_000_000

@@ -339,6 +339,21 @@ def test_a_viewer_sees_everything_and_no_forms(store: FakeAlerts, become: Become
     assert not [each for each in page.button if each.label in DEEDS]
 
 
+def test_what_is_refused_just_now_is_said_and_what_was_typed_stays(
+    store: FakeAlerts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> bool:
+        raise AccessDeniedError("this needs the role inspector, and you are viewer")
+
+    store.alerts = [alert_of(3)]
+    page = alerts_page("3").run()
+    monkeypatch.setattr(data, "resolve", denied)
+    page.text_area[0].set_value("a hair")
+    button(page, "Resolve").click().run()
+    assert "this needs the role inspector" in page.error[0].value
+    assert page.text_area[0].value == "a hair"
+
+
 def test_a_right_that_is_gone_meanwhile_is_said_and_the_form_goes(
     store: FakeAlerts, become: Become, monkeypatch: pytest.MonkeyPatch
 ) -> None:
