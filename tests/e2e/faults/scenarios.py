@@ -109,12 +109,12 @@ def stale_overlap(line: Line, sabotage: str = "") -> int:
         How many stale writes were fenced.
     """
     frames = 2 * line.settings.batch_frames
-    stale = line.start(**{POINT: "scored", SIGNAL: "SIGSTOP", TURN: "1", SABOTAGE: sabotage})
-    line.wait_for_scorer(PROGRESS_S)
+    # They wait before the first scorer comes, so that its batch is a full one: the second one must still be within it.
     line.send(line.scored_plan(frames)).wait(60)
+    stale = line.start(**{POINT: "scored", SIGNAL: "SIGSTOP", TURN: "1", SABOTAGE: sabotage})
     wait_until(lambda: _stands_still(stale), PROGRESS_S, "the first scorer does not stop")
     # It goes through the stale batch one frame at a time, since that was begun and not finished.
-    other = line.start(**{POINT: "scored", SIGNAL: "SIGSTOP", TURN: "4", SABOTAGE: sabotage})
+    other = line.start(**{POINT: "scored", SIGNAL: "SIGSTOP", TURN: "2", SABOTAGE: sabotage})
     wait_until(lambda: _stands_still(other), PROGRESS_S, "the second scorer does not stop")
     stale.signal(SIGCONT)
     written = ("batch.fenced", "batch.stored")  # the second one must not happen
