@@ -91,6 +91,7 @@ def _servers(folder: Path) -> Iterator[Engines]:
         engines = Engines(exports["DIFFERLINE_DATABASE_URL"], exports["DIFFERLINE_REDIS_URL"])
         database = open_database(engines.database_url)
         migrate(database, utc_now())
+        _without_fsync(database)
         database.dispose()  # tests copy it, which nobody may hold open
         yield engines
     except ServersError as error:
@@ -101,6 +102,13 @@ def _servers(folder: Path) -> Iterator[Engines]:
         )
     finally:
         servers.down("postgres", "redis")
+
+
+def _without_fsync(database: sa.Engine) -> None:
+    """It is for power cuts, and nothing here cuts the power; the fault tests have servers of their own, as plants do."""
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
 
 
 @pytest.fixture
@@ -141,7 +149,6 @@ def database_url(engines: Engines, template_database: str) -> Iterator[str]:
 def database(database_url: str) -> Iterator[sa.Engine]:
     """An empty, migrated database of the test's own."""
     engine = open_database(database_url)
-    migrate(engine, utc_now())
     yield engine
     engine.dispose()
 

@@ -44,7 +44,7 @@ class Machine(BaseModel):
         """The machine in one line."""
         torch_version = self.versions["torch"]
         bf16 = "fast bf16" if self.fast_bf16 else "no fast bf16"
-        rates = f"{self.matmul_fp32:,.0f} fp32 and {self.matmul_bf16:,.0f} bf16 GFLOP/s"
+        rates = f"{self.matmul_fp32:,.1f} fp32 and {self.matmul_bf16:,.1f} bf16 GFLOP/s"
         measured = "" if self.device == "cpu" else f"measured on {self.device}, "
         return (
             f"{processor_line(self.processor, self.cores, self.load, self.date)}; {measured}{self.threads} threads, "

@@ -8,6 +8,8 @@ import torch
 
 MATRIX = 2048
 _PRODUCTS = 7
+_TRIED = 256  # the side of the matrices that are tried first
+_PATIENCE_S = 5.0  # for one product
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -47,8 +49,13 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, side: int = MATRIX) ->
     Args:
         dtype: Of the matrices.
         device: Where.
-        side: Their side.
+        side: Their side; small ones tell as much where such a product takes seconds, as bfloat16 without instructions for it.
     """
+    tried = _matmul_rate(dtype, device, min(side, _TRIED))
+    return tried if 2 * side**3 / tried > _PATIENCE_S else _matmul_rate(dtype, device, side)
+
+
+def _matmul_rate(dtype: torch.dtype, device: torch.device, side: int) -> float:
     left, right = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
 
     def product() -> None:
