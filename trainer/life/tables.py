@@ -1,10 +1,11 @@
-"""Models and changed verdicts as text and as CSV, for people."""
+"""Models and changed verdicts as text and as CSV, for people; without torch, so that a list of models is there at once."""
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +16,10 @@ from infra.spreadsheet import cell
 from infra.store.promotions import ModelRow, Promotion
 from infra.store.second_verdicts import ChangedVerdict
 from infra.store.tables import ModelState, VerdictState
-from scorer.detector import Manifest
-from trainer.life.cameras import camera_lines
-from trainer.life.promotion import Examined
+
+if TYPE_CHECKING:
+    from trainer.life.cameras import CameraLine
+    from trainer.life.promotion import Examined
 
 _WIDTH = 170
 _MOST_SHOWN = 50
@@ -91,9 +93,8 @@ def waiting_text(others: Sequence[ModelRow]) -> str:
     )
 
 
-def cameras_table(manifest: Manifest) -> str | None:
+def cameras_table(lines: "Sequence[CameraLine]") -> str | None:
     """By which threshold the frames of each camera are judged; None where the model knows no camera."""
-    lines = camera_lines(manifest)
     if not lines:
         return None
     table = Table("camera", "calibrated on", "judged by")
@@ -112,7 +113,7 @@ def promotions_table(rows: Sequence[Promotion]) -> str:
     return _text(table)
 
 
-def examined_text(examined: Examined) -> str:
+def examined_text(examined: "Examined") -> str:
     """What a model saw of the line, and what speaks against it."""
     seen = examined.seen
     head = (

@@ -29,6 +29,7 @@ def show(product: Product, version: Version) -> None:
     """Show a version: what it is, how it judges each camera, what speaks against it, its report, how it came into force."""
     from infra.store.promotions import list_models, model_row, promotions_of
     from scorer.detector import read_manifest
+    from trainer.life.cameras import camera_lines
     from trainer.life.promotion import examine
     from trainer.life.tables import cameras_table, examined_text, model_text, promotions_table
     from trainer.life.together import of_the_same_flow
@@ -36,7 +37,7 @@ def show(product: Product, version: Version) -> None:
     with open_life() as (_, database), refusals():
         row = model_row(database, product, version)
         typer.echo(model_text(row, of_the_same_flow(list_models(database), row)))
-        if (cameras := cameras_table(read_manifest(Path(row.folder)))) is not None:
+        if (cameras := cameras_table(camera_lines(read_manifest(Path(row.folder))))) is not None:
             typer.echo(cameras)
         typer.echo(examined_text(examine(database, row)))
         typer.echo(promotions_table(promotions_of(database, product)))
