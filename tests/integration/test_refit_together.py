@@ -23,9 +23,9 @@ from infra.store.models import RegisteredModel, lock_product, models_in_force
 from infra.store.promotions import list_models, model_row, promote, rollback
 from infra.store.schema import prepare_days
 from infra.store.tables import ModelState
-from scorer.detector import load_artifact, read_manifest
+from scorer.detector import load_artifact, load_extractor, read_manifest
 from scorer.models import ArtifactLoader
-from trainer.fit import BLOCKS_TOGETHER, fit_together
+from trainer.fit import BLOCKS_TOGETHER, FittedModel, fit_together
 from trainer.images import drawn_pictures
 from trainer.life.refit import Order, Workshop
 from trainer.register import register
@@ -81,20 +81,28 @@ def versions(database: sa.Engine) -> list[tuple[str, int, ModelState]]:
     return [(row.product, row.version, row.state) for row in list_models(database)]
 
 
-def trained_together(workshop: Workshop, *products: str) -> dict[str, RegisteredModel]:
-    """As `differline train` does with several products."""
+@pytest.fixture(scope="module")
+def caps_and_tiles() -> dict[str, FittedModel]:
+    """What `differline train` makes of two products; tests register it, and none changes it."""
     sets = {
         name: drawn_pictures([part_picture(1000 * place + seed) for seed in range(20)])
-        for place, name in enumerate(products, start=1)
+        for place, name in enumerate(("cap", "tile"), start=1)
     }
-    fitted = fit_together(sets, SMALL, workshop.extractors, false_alarm_rate=0.2)
-    return {name: register(workshop.database, workshop.models_folder, model, "test") for name, model in fitted.items()}
+    return fit_together(sets, SMALL, [load_extractor("random", 0)], false_alarm_rate=0.2)
+
+
+@pytest.fixture
+def before(workshop: Workshop, caps_and_tiles: dict[str, FittedModel]) -> dict[str, RegisteredModel]:
+    """Both products in force, of one flow."""
+    return {
+        name: register(workshop.database, workshop.models_folder, model, "test")
+        for name, model in caps_and_tiles.items()
+    }
 
 
 def test_products_in_one_flow_get_a_candidate_each_with_a_threshold_and_a_report_of_its_own(
-    database: sa.Engine, workshop: Workshop
+    database: sa.Engine, workshop: Workshop, before: dict[str, RegisteredModel]
 ) -> None:
-    before = trained_together(workshop, "cap", "tile")
     caps, tiles = two_products(workshop)
     defects = [keep(workshop.archive, 600 + number, scratched=True) for number in range(4)]
     release(database, defects, product="tile", decision=REJECTED, challenge=True)
@@ -135,16 +143,17 @@ def test_products_in_one_flow_get_a_candidate_each_with_a_threshold_and_a_report
     assert "There are none: nothing is known" in cap_report
 
 
+@pytest.mark.usefixtures("before")
 def test_the_report_of_a_product_that_was_not_due_says_which_one_was(workshop: Workshop) -> None:
-    trained_together(workshop, "cap", "tile")
     two_products(workshop)
     workshop.rule = replace(workshop.rule, after_frames=20)
     _, report = workshop.refit_together(TOGETHER)["cap"]
     assert "Why now: tile: 20 pictures were released that version 1 does not know." in report
 
 
-def test_promoting_one_product_of_a_flow_leaves_the_other_as_it_is(database: sa.Engine, workshop: Workshop) -> None:
-    before = trained_together(workshop, "cap", "tile")
+def test_promoting_one_product_of_a_flow_leaves_the_other_as_it_is(
+    database: sa.Engine, workshop: Workshop, before: dict[str, RegisteredModel]
+) -> None:
     two_products(workshop)
     workshop.refit_together(TOGETHER)
     cap = promote(database, "cap", 2, who="m.weber", reason="")
@@ -164,10 +173,10 @@ def test_a_scorer_has_the_flow_of_several_products_in_memory_once(workshop: Work
     assert first.manifest.threshold != second.manifest.threshold
 
 
+@pytest.mark.usefixtures("before")
 def test_a_refit_of_one_product_takes_all_that_share_its_flow_also_where_only_one_was_promoted(
     database: sa.Engine, workshop: Workshop, command: Any
 ) -> None:
-    trained_together(workshop, "cap", "tile")
     two_products(workshop)
     said = command("--product", "tile")
     assert "cap and tile: one flow of all of them, and a candidate for each" in said
@@ -181,8 +190,8 @@ def test_a_refit_of_one_product_takes_all_that_share_its_flow_also_where_only_on
     assert rows["cap"].flow_sha256 == rows["tile"].flow_sha256
 
 
+@pytest.mark.usefixtures("before")
 def test_a_product_can_have_a_flow_of_its_own_again(database: sa.Engine, workshop: Workshop, command: Any) -> None:
-    trained_together(workshop, "cap", "tile")
     two_products(workshop)
     command("--product", "tile", "--alone")
     assert [row[:2] for row in versions(database)] == [("cap", 1), ("tile", 2), ("tile", 1)]
@@ -200,10 +209,10 @@ def test_products_that_never_shared_a_flow_do_when_both_are_named(workshop: Work
     assert cap.flow_sha256 == tile.flow_sha256
 
 
+@pytest.mark.usefixtures("before")
 def test_what_is_due_is_learned_anew_once_for_all_that_share_a_flow(
     database: sa.Engine, workshop: Workshop, command: Any
 ) -> None:
-    trained_together(workshop, "cap", "tile")
     two_products(workshop)
     kept(workshop, "foil", 17, 300)
     workshop.clock = lambda: NOON
@@ -221,10 +230,10 @@ def test_what_is_due_is_learned_anew_once_for_all_that_share_a_flow(
     assert "a candidate" not in command("--if-due")
 
 
+@pytest.mark.usefixtures("before")
 def test_a_product_that_cannot_be_learned_keeps_no_other_group_from_it(
     database: sa.Engine, workshop: Workshop, command: Any
 ) -> None:
-    trained_together(workshop, "cap", "tile")
     kept(workshop, "cap", 15, 100)
     kept(workshop, "tile", 20, 200)
     kept(workshop, "foil", 16, 300)
@@ -272,9 +281,8 @@ def test_what_the_order_leaves_open_is_as_in_the_model_of_each_product(database:
     "damage", ["too few", "gone", "altered", "of both", "a defect of the other", "a frame of the other"]
 )
 def test_a_picture_of_one_product_that_cannot_be_used_leaves_both_as_they_are(
-    database: sa.Engine, workshop: Workshop, settings: Settings, damage: str
+    database: sa.Engine, workshop: Workshop, before: dict[str, RegisteredModel], settings: Settings, damage: str
 ) -> None:
-    before = trained_together(workshop, "cap", "tile")
     with database.begin() as connection:
         prepare_days(connection, NOON)
     caps, tiles = two_products(workshop)

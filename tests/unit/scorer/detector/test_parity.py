@@ -12,8 +12,9 @@ def judge(extractor: Extractor) -> Detector:
     return make_detector(extractor)
 
 
-def scores_times(judge: Detector, factor: float) -> NDArray[np.float64]:
-    """In the gate's own batches, where scores are the same bit for bit."""
+@pytest.fixture(scope="module")
+def made(judge: Detector) -> NDArray[np.float64]:
+    """Scores of the gate's pictures, in its own batches, where they are the same bit for bit."""
     seen: list[NDArray[np.float64]] = []
 
     def score(pictures: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
@@ -21,7 +22,13 @@ def scores_times(judge: Detector, factor: float) -> NDArray[np.float64]:
         return seen[-1]
 
     check_parity(judge, score)
-    return np.concatenate(seen) * factor
+    return np.concatenate(seen)
+
+
+@pytest.fixture
+def scores(made: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A copy, for tests that change one."""
+    return made.copy()
 
 
 def with_scores(judge: Detector, scores: tuple[float, ...], threshold: float) -> Detector:
@@ -52,15 +59,18 @@ def test_the_pictures_are_odd_and_always_the_same() -> None:
 
 
 @pytest.mark.parametrize("factor", [1 + 9e-4, 1 - 9e-4])
-def test_what_differs_by_less_passes_and_the_figure_is_told(judge: Detector, factor: float) -> None:
+def test_what_differs_by_less_passes_and_the_figure_is_told(
+    judge: Detector, scores: NDArray[np.float64], factor: float
+) -> None:
     lenient = with_scores(judge, (5e3, 5e3 + 1), 5e3 + 1)
-    found = check_parity(lenient, Told(scores_times(judge, factor)))
+    found = check_parity(lenient, Told(scores * factor))
     assert found.pictures == len(parity_pictures())
     assert found.difference == pytest.approx(9e-4, rel=1e-3)
 
 
-def test_what_differs_by_more_is_refused_in_one_line_with_the_figure(judge: Detector) -> None:
-    scores = scores_times(judge, 1.0)
+def test_what_differs_by_more_is_refused_in_one_line_with_the_figure(
+    judge: Detector, scores: NDArray[np.float64]
+) -> None:
     scores[11] *= 1.002
     with pytest.raises(
         ParityError, match=r"^picture 12 of the parity gate scores .* instead of .*: 0\.002 apart"
@@ -69,8 +79,9 @@ def test_what_differs_by_more_is_refused_in_one_line_with_the_figure(judge: Dete
     assert "\n" not in str(refused.value)
 
 
-def test_a_score_near_zero_is_measured_by_the_spread_of_calibration(judge: Detector) -> None:
-    scores = scores_times(judge, 1.0)
+def test_a_score_near_zero_is_measured_by_the_spread_of_calibration(
+    judge: Detector, scores: NDArray[np.float64]
+) -> None:
     spread = 1e5  # far above the scores, as that of a fused score may be
     wide = with_scores(judge, (1e6 - spread, 1e6 + spread), 1e6 + spread)
     assert check_parity(wide, Told(scores + 0.9e-3 * spread)).difference == pytest.approx(0.9e-3)
@@ -78,8 +89,7 @@ def test_a_score_near_zero_is_measured_by_the_spread_of_calibration(judge: Detec
         check_parity(wide, Told(scores + 1.1e-3 * spread))
 
 
-def test_another_verdict_is_refused_however_close_the_scores(judge: Detector) -> None:
-    scores = scores_times(judge, 1.0)
+def test_another_verdict_is_refused_however_close_the_scores(judge: Detector, scores: NDArray[np.float64]) -> None:
     threshold = float(scores[4])  # at the threshold, which is GOOD; a hair above it is not
     at_the_edge = with_scores(judge, (threshold,), threshold)
     assert check_parity(at_the_edge, Told(scores.copy())).difference == 0.0
@@ -89,8 +99,7 @@ def test_another_verdict_is_refused_however_close_the_scores(judge: Detector) ->
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
-def test_no_score_on_one_side_is_refused(judge: Detector, odd: float) -> None:
-    scores = scores_times(judge, 1.0)
+def test_no_score_on_one_side_is_refused(judge: Detector, scores: NDArray[np.float64], odd: float) -> None:
     scores[2] = odd
     with pytest.raises(ParityError, match=r"picture 3 .* inf apart"):
         check_parity(judge, Told(scores))
@@ -105,8 +114,9 @@ def test_other_pictures_are_compared_too(judge: Detector, pictures: list[NDArray
         check_parity(judge, Told(scores), pictures)
 
 
-def test_another_verdict_by_the_threshold_of_a_camera_is_refused_too(judge: Detector) -> None:
-    scores = scores_times(judge, 1.0)
+def test_another_verdict_by_the_threshold_of_a_camera_is_refused_too(
+    judge: Detector, scores: NDArray[np.float64]
+) -> None:
     edge, above = float(scores[4]), float(scores.max()) + 1.0
     of_cameras = with_cameras(judge, {"oven-1": (edge,), "oven-2": (above,)}, 0.5)
     assert of_cameras.manifest.threshold == above
