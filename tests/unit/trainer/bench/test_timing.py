@@ -12,6 +12,11 @@ def test_the_rate_of_products_is_that_of_the_large_ones() -> None:
     assert timing.matmul_rate(torch.float32, CPU, side=300) > 1e8
 
 
+def test_large_products_are_asked_for_where_they_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_matmul_rate", lambda _dtype, _device, side: 1e11 + side)
+    assert timing.matmul_rate(torch.float32, CPU) == 1e11 + timing.MATRIX
+
+
 def test_a_machine_that_takes_minutes_for_a_large_product_is_asked_for_small_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
